@@ -1,0 +1,85 @@
+"""The one exception that a user's input can raise, and the checks that raise it.
+
+Every message is one line that says what was got, what was expected and what to do. Checks live at the
+boundary (constructors, readers, the command line); the numerical code behind it trusts its arguments.
+"""
+
+from __future__ import annotations
+
+import math
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PixelSize = float | tuple[float, float]
+
+
+class InputError(ValueError):
+    """Bad input from outside: a file, an array, an option or a name.
+
+    The command line prints the message alone and exits with status 2.
+    """
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str:
+    """Return `` (did you mean 'x'?)`` for the closest known name, or an empty string."""
+    close = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def check_ratio(ratio: float) -> float:
+    """Return `ratio` as a float in (0, 1], or raise `InputError`."""
+    value = _as_float(ratio, "sampling ratio")
+    if not 0 < value <= 1:
+        raise InputError(f"sampling ratio is {value:g}; expected a number above 0 and at most 1, e.g. 0.1 for 10 %")
+    return value
+
+
+def check_positive(value: float, name: str, hint: str = "") -> float:
+    """Return `value` as a finite float above zero, or raise `InputError` naming it."""
+    number = _as_float(value, name)
+    if not (math.isfinite(number) and number > 0):
+        raise InputError(f"{name} is {number:g}; expected a finite number above 0{'; ' + hint if hint else ''}")
+    return number
+
+
+def check_pixel_size(pixel_size_nm: PixelSize | None) -> PixelSize | None:
+    """Return a pixel size in nm: None, one number, or a (row, column) pair that really differs."""
+    if pixel_size_nm is None:
+        return None
+    hint = "give --pixel-size-nm or leave it out to measure in pixels"
+    if isinstance(pixel_size_nm, tuple | list):
+        if len(pixel_size_nm) != 2:
+            raise InputError(f"pixel size has {len(pixel_size_nm)} entries; expected one number or (row, column)")
+        rows, cols = (check_positive(size, "pixel size", hint) for size in pixel_size_nm)
+        return rows if math.isclose(rows, cols, rel_tol=1e-6) else (rows, cols)
+    return check_positive(pixel_size_nm, "pixel size", hint)
+
+
+def pixel_size_pair(pixel_size_nm: PixelSize | None) -> tuple[float, float]:
+    """Return (row, column) pixel sizes; (1, 1) where none is known, so that lengths come out in pixels."""
+    if pixel_size_nm is None:
+        return 1.0, 1.0
+    return pixel_size_nm if isinstance(pixel_size_nm, tuple) else (pixel_size_nm, pixel_size_nm)
+
+
+def check_shape(shape: tuple[int, ...], what: str = "frame", smallest: int = 8) -> tuple[int, int]:
+    """Return a 2-D frame shape with both sides at least `smallest` pixels, or raise `InputError`."""
+    if len(shape) != 2:
+        raise InputError(f"{what} has {len(shape)} dimensions {tuple(shape)}; expected a 2-D image (rows, columns)")
+    rows, cols = int(shape[0]), int(shape[1])
+    if min(rows, cols) < smallest:
+        raise InputError(
+            f"{what} is {rows} x {cols} pixels; expected at least {smallest} x {smallest}: "
+            "is it a line profile or a wrongly shaped array?"
+        )
+    return rows, cols
+
+
+def _as_float(value: float, name: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} is {value!r}; expected a number") from None

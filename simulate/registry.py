@@ -1,0 +1,72 @@
+"""Named choices (scan schemes, reconstruction and segmentation methods), each with one line of description."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from simulate.errors import InputError, nearest_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Entry(Generic[T]):
+    """A registered choice: its name, a one-line summary and the object itself."""
+
+    name: str
+    summary: str
+    value: T
+
+
+class Registry(Generic[T]):
+    """A dictionary of named choices that suggests the nearest name when one is misspelt.
+
+    Parameters
+    ----------
+    kind : str
+        What the names are, for messages: ``"scan scheme"``.
+
+    Examples
+    --------
+    >>> solvers = Registry("solver")
+    >>> @solvers.register("zero", "always zero")
+    ... def zero():
+    ...     return 0
+    >>> solvers["zero"]()
+    0
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, Entry[T]] = {}
+
+    def register(self, name: str, summary: str) -> Callable[[T], T]:
+        """Decorate an object to make it known as `name`."""
+        if name in self._entries:
+            raise ValueError(f"{self.kind} {name!r} is registered twice")
+
+        def add(value: T) -> T:
+            self._entries[name] = Entry(name, summary, value)
+            return value
+
+        return add
+
+    def __getitem__(self, name: str) -> T:
+        try:
+            return self._entries[name].value
+        except KeyError:
+            raise InputError(
+                f"unknown {self.kind} {name!r}{nearest_name(str(name), self._entries)}; known: {', '.join(self._entries)}"
+            ) from None
+
+    def __iter__(self) -> Iterator[Entry[T]]:
+        return iter(self._entries.values())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The known names, in the order of registration."""
+        return tuple(self._entries)
