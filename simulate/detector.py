@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def measure(
-    frame: ArrayLike,
+    frame: ArrayLike | Measurement,
     path: ScanPath,
     *,
     peak_counts: float | None = None,
     read_noise_counts: float = 0.0,
     rng: np.random.Generator | int | None = None,
     pixel_size_nm: PixelSize | None = None,
-    name: str = "scan",
+    name: str | None = None,
 ) -> Measurement:
     r"""Scan a frame along a path, with the detector's noise.
 
@@ -37,8 +37,9 @@ def measure(
 
     Parameters
     ----------
-    frame : array_like, shape (H, W)
-        The intensity to scan, any unit, finite wherever the path goes.
+    frame : array_like, shape (H, W), or Measurement
+        The intensity to scan, any unit, finite wherever the path goes. A fully scanned measurement (as a reader gives)
+        brings its pixel size and name along.
     path : ScanPath
         Where to scan; its shape must be the frame's.
     peak_counts : float, optional
@@ -50,7 +51,7 @@ def measure(
         Source of randomness or a seed.
     pixel_size_nm : float or (float, float), optional
         Pixel size in nm, carried along.
-    name : str
+    name : str, optional
         Name of the measurement, carried along.
 
     Returns
@@ -72,14 +73,25 @@ def measure(
     >>> round(scan.ratio, 3), round(scan.counts_per_unit, 3)
     (0.25, 0.806)
     """
-    clean = np.asarray(frame)
+    if isinstance(frame, Measurement):
+        if not frame.mask.all():
+            raise InputError(
+                f"the frame is itself a sparse scan ({frame.ratio:.3g} of its pixels); expected a full frame to sub-sample"
+            )
+        pixel_size_nm = frame.pixel_size_nm if pixel_size_nm is None else pixel_size_nm
+        name = frame.name if name is None else name
+        clean = frame.values
+    else:
+        clean = np.asarray(frame)
     check_shape(clean.shape)
     if clean.shape != path.shape:
-        raise InputError(f"the scan is for a frame of {path.shape} but the frame has shape {clean.shape}; make them equal")
+        raise InputError(
+            f"the scan is for a frame of {path.shape} but the frame has shape {clean.shape}; make them equal"
+        )
     visits = path.visits
     exposure = visits if visits.max() > 1 else None
     mask = visits > 0
-    carried = {"pixel_size_nm": pixel_size_nm, "path": path, "name": name, "exposure": exposure}
+    carried = {"pixel_size_nm": pixel_size_nm, "path": path, "name": name or "scan", "exposure": exposure}
     if peak_counts is None:
         if read_noise_counts:
             raise InputError("read_noise_counts needs peak_counts; give both or neither")

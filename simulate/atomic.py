@@ -1,0 +1,54 @@
+"""Write a file whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from simulate.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; it takes the place of `path` when the block ends without an error.
+
+    The temporary name keeps the suffix, because writers choose the format by it. After an error the temporary
+    file is removed and an older file at `path` is untouched.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be made or written.
+
+    Examples
+    --------
+    >>> with atomic_path("sizes.csv") as temporary:  # doctest: +SKIP
+    ...     temporary.write_text("label,area_nm2")
+    """
+    target = Path(path)
+    make_folder(target.parent)
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
+    try:
+        yield temporary
+        temporary.replace(target)
+    except PermissionError as error:
+        raise InputError(f"cannot write {target}: {error.strerror}; choose another output folder") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """Make a folder and its parents and check that it can be written; raise `InputError` if not."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the output folder {folder}: {error.strerror}; choose another one") from None
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"cannot write into the folder {folder}; choose another one or change its permissions")
+    return folder
