@@ -1,0 +1,1 @@
+"""Reconstruct full images from sparse scans: operator, classical solvers, learned networks, files, metrics."""

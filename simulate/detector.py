@@ -76,7 +76,8 @@ def measure(
     if isinstance(frame, Measurement):
         if not frame.mask.all():
             raise InputError(
-                f"the frame is itself a sparse scan ({frame.ratio:.3g} of its pixels); expected a full frame to sub-sample"
+                f"the frame is itself a sparse scan ({frame.ratio:.3g} of its pixels); "
+                "expected a full frame to sub-sample"
             )
         pixel_size_nm = frame.pixel_size_nm if pixel_size_nm is None else pixel_size_nm
         name = frame.name if name is None else name

@@ -146,8 +146,8 @@ def _sampled_values(values: ArrayLike, mask: NDArray[np.bool_]) -> NDArray[np.fl
         samples = array[mask].astype(np.float64)
     else:
         raise InputError(
-            f"values have shape {array.shape} but the mask has shape {mask.shape} and samples {int(mask.sum())} pixels; "
-            "expected values of the mask's shape, or one value per sampled pixel"
+            f"values have shape {array.shape} but the mask has shape {mask.shape} and samples {int(mask.sum())} "
+            "pixels; expected values of the mask's shape, or one value per sampled pixel"
         )
     bad = int(np.count_nonzero(~np.isfinite(samples)))
     if bad:

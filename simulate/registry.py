@@ -59,9 +59,8 @@ class Registry(Generic[T]):
         try:
             return self._entries[name].value
         except KeyError:
-            raise InputError(
-                f"unknown {self.kind} {name!r}{nearest_name(str(name), self._entries)}; known: {', '.join(self._entries)}"
-            ) from None
+            hint = nearest_name(str(name), self._entries)
+            raise InputError(f"unknown {self.kind} {name!r}{hint}; known: {', '.join(self._entries)}") from None
 
     def __iter__(self) -> Iterator[Entry[T]]:
         return iter(self._entries.values())
