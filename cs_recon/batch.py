@@ -1,0 +1,125 @@
+"""From measurements to the normalised tensors that every torch method works on, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from cs_recon.fill import pyramid_fill
+from cs_recon.noise import estimate_noise
+from cs_recon.operator import MaskedScan
+from cs_recon.wavelets import pad_to_multiple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from simulate.measurement import Measurement
+
+
+@dataclass(frozen=True, eq=False)
+class ScanBatch:
+    """A batch of scans of one shape, normalised so that the samples of each have mean 0 and variance 1.
+
+    Normalising by the samples makes every method equivariant to the scale and offset of the input's unit.
+
+    Attributes
+    ----------
+    y : Tensor, shape (B, 1, H, W)
+        Normalised samples, zero where nothing was scanned; sides padded (unscanned) to the asked multiple.
+    scan : MaskedScan
+        The operator, with the mask and the weights by exposure.
+    sigma : Tensor, shape (B, 1, H, W)
+        Standard deviation of the noise that a sample has, or would have, at each pixel, normalised.
+    x0 : Tensor, shape (B, 1, H, W)
+        First guess by `pyramid_fill`.
+    offset, scale : Tensor, shape (B, 1, 1, 1)
+        What was subtracted and divided by.
+    shape : (int, int)
+        Frame shape before padding.
+    """
+
+    y: Tensor
+    scan: MaskedScan
+    sigma: Tensor
+    x0: Tensor
+    offset: Tensor
+    scale: Tensor
+    shape: tuple[int, int]
+
+    def to(self, device: torch.device | str) -> ScanBatch:
+        """Return the batch on another device."""
+        weights = None if self.scan.weights is None else self.scan.weights.to(device)
+        scan = MaskedScan(self.scan.mask.to(device), weights)
+        moved = (getattr(self, name).to(device) for name in ("sigma", "x0", "offset", "scale"))
+        return ScanBatch(self.y.to(device), scan, *moved, self.shape)
+
+    def denormalise(self, x: Tensor) -> Tensor:
+        """Crop images (B, 1, H, W) to the frame and bring them back to the measurements' unit, in float64."""
+        return x[..., : self.shape[0], : self.shape[1]].double() * self.scale + self.offset
+
+    def normalise(self, image: Tensor) -> Tensor:
+        """Bring images (B, 1, h, w) in the measurements' unit to the batch's and its padding (by replication)."""
+        rows, cols = self.y.shape[-2] - image.shape[-2], self.y.shape[-1] - image.shape[-1]
+        normalised = ((image - self.offset) / self.scale).float()
+        return F.pad(normalised, (0, cols, 0, rows), mode="replicate") if rows or cols else normalised
+
+
+def make_batch(
+    measurements: Sequence[Measurement], *, multiple: int = 16, device: torch.device | str = "cpu"
+) -> ScanBatch:
+    """Stack measurements of one shape into a `ScanBatch` with sides padded to `multiple`."""
+    offsets, scales = zip(*(_location_and_scale(m) for m in measurements), strict=True)
+    offset = torch.tensor(offsets, dtype=torch.float64).reshape(-1, 1, 1, 1)
+    scale = torch.tensor(scales, dtype=torch.float64).reshape(-1, 1, 1, 1)
+
+    def stack(arrays: Sequence[NDArray]) -> Tensor:
+        return torch.from_numpy(np.stack(arrays)[:, None])
+
+    mask = stack([m.mask for m in measurements]).float()
+    y = mask * ((stack([m.values for m in measurements]) - offset) / scale).float()
+    weights = None
+    if any(m.exposure is not None for m in measurements):
+        weights = stack([_weights(m) for m in measurements]).float()
+    mask, y = _pad(mask, multiple).to(device), _pad(y, multiple).to(device)
+    offset, scale = offset.to(device), scale.to(device)
+    x0 = pyramid_fill(y, mask)
+    sigma = torch.cat([
+        _noise_map(m, x0[i : i + 1].double() * scale[i] + offset[i], scale[i]) for i, m in enumerate(measurements)
+    ])  # fmt: skip
+    scan = MaskedScan(mask, None if weights is None else _pad(weights, multiple).to(device))
+    return ScanBatch(y, scan, sigma.float(), x0, offset, scale, measurements[0].shape)
+
+
+def _pad(x: Tensor, multiple: int) -> Tensor:
+    return pad_to_multiple(x, multiple, mode="constant")
+
+
+def _location_and_scale(measurement: Measurement) -> tuple[float, float]:
+    samples = measurement.samples
+    spread = float(samples.std())
+    return float(samples.mean()), spread if spread > 0 else max(abs(float(samples.mean())), 1e-300)
+
+
+def _weights(measurement: Measurement) -> NDArray[np.float64]:
+    if measurement.exposure is None:
+        return np.ones(measurement.shape)
+    return measurement.exposure / measurement.exposure.max()
+
+
+def _noise_map(measurement: Measurement, signal: Tensor, scale: Tensor) -> Tensor:
+    """Return the noise a sample would have where the signal is `signal`, in units of `scale`."""
+    if not measurement.noise_is_known:
+        return torch.full_like(signal, estimate_noise(measurement)) / scale
+    variance = torch.full_like(signal, measurement.read_noise**2)
+    if measurement.counts_per_unit is not None:
+        variance = variance + (signal - measurement.black_level).clamp(min=0) / measurement.counts_per_unit
+    if measurement.exposure is not None:
+        variance = variance / float(measurement.exposure[measurement.mask].mean())
+    return variance.sqrt() / scale

@@ -1,0 +1,105 @@
+"""Training state on disk and finished weights: written atomically, checked when read, never unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from simulate.atomic import atomic_path
+from simulate.errors import InputError
+
+if TYPE_CHECKING:
+    import os
+
+    from torch import Tensor
+
+CHECKPOINT_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """Tensors by name, the architecture they belong to, its configuration, and the hash of the tensors."""
+
+    tensors: dict[str, Tensor]
+    architecture: str
+    config: dict[str, object]
+    sha256: str
+
+
+def save_weights(
+    path: str | os.PathLike[str], state: dict[str, Tensor], architecture: str, config: dict[str, object]
+) -> str:
+    """Write a state dictionary as half-precision safetensors and return the hash of its tensors."""
+    tensors = {name: _halved(value).contiguous().clone() for name, value in sorted(state.items())}
+    digest = _digest(tensors)
+    metadata = {"architecture": architecture, "config": json.dumps(config), "sha256": digest}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata)
+    return digest
+
+
+def load_weights(path: str | os.PathLike[str], architecture: str) -> Weights:
+    """Read weights, check their hash and that they are of the asked architecture.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, altered, or holds another architecture.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(f"no weights file at {file}; expected a .safetensors file made by 'cs-stem train'")
+    try:
+        with safe_open(file, framework="pt") as opened:
+            metadata = opened.metadata() or {}
+            tensors = {name: opened.get_tensor(name) for name in sorted(opened.keys())}
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"cannot read {file.name} as safetensors ({error}); is it truncated? get it again") from None
+    found = metadata.get("architecture")
+    if found != architecture:
+        raise InputError(f"{file.name} holds weights of {found or 'an unknown network'}; expected {architecture}")
+    digest = _digest(tensors)
+    if digest != metadata.get("sha256"):
+        raise InputError(
+            f"{file.name} has hash {digest[:12]}..., but it says it should be {str(metadata.get('sha256'))[:12]}...; "
+            "the file is damaged or was altered: get it again"
+        )
+    return Weights(tensors, architecture, json.loads(metadata["config"]), digest)
+
+
+def save_checkpoint(path: str | os.PathLike[str], state: dict[str, object]) -> None:
+    """Write a training state; the last good one stays if writing fails."""
+    with atomic_path(path) as temporary:
+        torch.save({"version": CHECKPOINT_VERSION, **state}, temporary)
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, object]:
+    """Read a training state, without running any code that it may hold."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 - torch raises many kinds for a damaged file
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"cannot read the checkpoint {path} ({first_line}); delete it to start again") from None
+    version = state.get("version") if isinstance(state, dict) else None
+    if version != CHECKPOINT_VERSION:
+        raise InputError(f"checkpoint {path} is of version {version}; expected {CHECKPOINT_VERSION}: start a new run")
+    return state
+
+
+def _halved(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().half() if tensor.is_floating_point() else tensor.detach().cpu()
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    sha = hashlib.sha256()
+    for name, tensor in tensors.items():
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        sha.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()

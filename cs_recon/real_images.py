@@ -1,0 +1,71 @@
+"""Folders of labelled real images, split once and for all into train, validation and test."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from PIL import Image
+
+from simulate.errors import InputError
+
+if TYPE_CHECKING:
+    import os
+
+    from numpy.typing import NDArray
+
+Split = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImage:
+    """One real image: its name, grey values and instance labels (0 = background)."""
+
+    name: str
+    image: NDArray[np.uint8]
+    labels: NDArray[np.int32]
+
+
+def split_of(name: str) -> Split:
+    """Return the split an image belongs to: 80 % train, 10 % validation, 10 % test, by a hash of its name.
+
+    The split depends on nothing else, so an image never changes sides when others come or go.
+
+    Examples
+    --------
+    >>> [split_of(name) for name in ("a", "b", "c", "j")]
+    ['train', 'train', 'validation', 'train']
+    """
+    bucket = int(hashlib.sha256(name.encode()).hexdigest(), 16) % 10
+    return "test" if bucket == 0 else "validation" if bucket == 1 else "train"
+
+
+def labelled_images(folder: str | os.PathLike[str], split: Split) -> list[LabelledImage]:
+    """Read the images of one split from ``folder/images/NAME.*`` with ``folder/labels/NAME.png``.
+
+    Raises
+    ------
+    InputError
+        If the folder has no images, or an image has no labels or labels of another shape.
+    """
+    root = Path(folder)
+    files = sorted(file for file in (root / "images").glob("*") if file.is_file()) if root.is_dir() else []
+    if not files:
+        raise InputError(f"no images in {root / 'images'}; expected images/NAME.* with labels/NAME.png")
+    return [_read(file, root) for file in files if split_of(file.stem) == split]
+
+
+def _read(file: Path, root: Path) -> LabelledImage:
+    labels_file = root / "labels" / f"{file.stem}.png"
+    if not labels_file.is_file():
+        raise InputError(f"{file.name} has no labels; expected {labels_file}")
+    with Image.open(file) as opened:
+        image = np.asarray(opened.convert("L"))
+    with Image.open(labels_file) as opened:
+        labels = np.asarray(opened).astype(np.int32)
+    if labels.shape != image.shape:
+        raise InputError(f"labels of {file.name} have shape {labels.shape}; expected the image's {image.shape}")
+    return LabelledImage(file.stem, image, labels)
