@@ -84,7 +84,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, object]:
     """Read a training state, without running any code that it may hold."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - torch raises many kinds for a damaged file
+    except Exception as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"cannot read the checkpoint {path} ({first_line}); delete it to start again") from None
     version = state.get("version") if isinstance(state, dict) else None

@@ -1,6 +1,6 @@
-"""Iterative shrinkage-thresholding: one step, looped by the solvers here and unrolled by the network.
+r"""Iterative shrinkage-thresholding: one step, looped by the solvers here and unrolled by the network.
 
-The problem is :math:`\\min_x \\tfrac12 \\|A x - y\\|_W^2 + \\lambda \\|\\Psi x\\|_1`.
+The problem is :math:`\min_x \tfrac12 \|A x - y\|_W^2 + \lambda \|\Psi x\|_1`.
 
 References
 ----------

@@ -86,3 +86,9 @@ class _Collate:
         batch = make_batch([measurement for measurement, _ in pairs], multiple=self.multiple)
         clean = torch.from_numpy(np.stack([frame for _, frame in pairs])[:, None])
         return batch, ((clean - batch.offset) / batch.scale).float()
+
+
+def validation_pairs(config: ReconTraining, n: int = 60) -> Iterator[tuple[Measurement, NDArray[np.float32]]]:
+    """Yield pairs that training did not see: simulated ones of another seed, real ones of the validation split."""
+    pairs = ScanPairs(config.data, config.loop.seed + 10_000, n, split="validation")
+    return (pairs[index] for index in range(n))

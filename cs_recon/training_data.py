@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import Dataset
 
-from cs_recon.real_images import labelled_images
+from cs_recon.real_images import Split, labelled_images
 from simulate.detector import measure
 from simulate.errors import InputError
 from simulate.lattice import lattice_frame
@@ -34,7 +34,8 @@ class PairConfig:
     size : int
         Side of the square frames in pixels.
     real_folder : str
-        Folder of real images (see `real_images.labelled_images`), of which the training split is used; empty for none.
+        Folder of real images (see `real_images.labelled_images`), of which the training split is used; without
+        one their share is simulated too.
     real_share, lattice_share : float
         Shares of pairs from real images and from atomic lattices; the rest are particle scenes.
     min_ratio : float
@@ -52,18 +53,16 @@ class PairConfig:
     max_counts: float = 2000.0
 
     def __post_init__(self) -> None:
-        if self.real_share and not self.real_folder:
-            raise InputError("real_share is set but real_folder is empty; give the folder or set real_share = 0")
-        if not (0 <= self.real_share and 0 <= self.lattice_share and self.real_share + self.lattice_share <= 1):
+        if not (self.real_share >= 0 and self.lattice_share >= 0 and self.real_share + self.lattice_share <= 1):
             raise InputError("real_share and lattice_share must be at least 0 and sum to at most 1")
 
 
 class ScanPairs(Dataset["tuple[Measurement, NDArray[np.float32]]"]):
     """An endless, reproducible data set: item `i` is drawn from the seed ``(seed, i)``."""
 
-    def __init__(self, config: PairConfig, seed: int, length: int) -> None:
+    def __init__(self, config: PairConfig, seed: int, length: int, split: Split = "train") -> None:
         self.config, self.seed, self.length = config, seed, length
-        self.real = [item.image for item in labelled_images(config.real_folder, "train")] if config.real_share else []
+        self.real = [item.image for item in labelled_images(config.real_folder, split)] if config.real_folder else []
 
     def __len__(self) -> int:
         return self.length
@@ -81,7 +80,7 @@ class ScanPairs(Dataset["tuple[Measurement, NDArray[np.float32]]"]):
     def _frame(self, rng: np.random.Generator) -> NDArray[np.float32]:
         size = (self.config.size, self.config.size)
         kind = rng.random()
-        if kind < self.config.real_share:
+        if self.real and kind < self.config.real_share:
             return random_crop(self.real[rng.integers(len(self.real))], self.config.size, rng)
         if kind < self.config.real_share + self.config.lattice_share:
             spacing = float(np.exp(rng.uniform(np.log(4), np.log(24))))

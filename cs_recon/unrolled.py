@@ -16,6 +16,7 @@ Mou, Wang, Zhang, "Deep generalized unfolding networks", CVPR 2022, https://doi.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -157,8 +158,8 @@ class MultiScaleRefinement(nn.Module):
         super().__init__()
         self.inlet = nn.Conv2d(inputs, widths[0], 3, padding=1)
         self.encode = nn.ModuleList(ResidualUnit(width) for width in widths)
-        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False))
-        self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(widths, widths[1:], strict=False))
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
+        self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
         self.decode = nn.ModuleList(nn.Conv2d(a, a, 3, padding=1) for a in widths[:-1])
         # One list of parameters of its own per scale: thresholds shared by accident would be tied in training.
         self.threshold = nn.ParameterList(torch.full((1, width, 1, 1), 0.01) for width in widths)

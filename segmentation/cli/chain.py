@@ -1,0 +1,296 @@
+"""The commands of daily use: run, reconstruct, segment, demo, methods."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import ExitStack
+from dataclasses import replace
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from tqdm import tqdm
+
+from cs_recon import reconstruct, reconstructors
+from cs_recon.device import pick_device
+from cs_recon.io import provenance, read_frames, write_provenance
+from segmentation.measure import measure, summary
+from segmentation.methods import segment, segmenters
+from segmentation.output import write_table
+from segmentation.pipeline import file_stem, run, save, save_particles, save_reconstruction
+from simulate import measure as scan_frame
+from simulate import scan_path, schemes
+from simulate.atomic import make_folder
+from simulate.errors import InputError, check_ratio
+
+if TYPE_CHECKING:
+    from segmentation.pipeline import Result
+    from simulate.measurement import Measurement
+
+STAGES = ("scan", "reconstruct", "segment", "measure", "write")
+
+
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add this module's commands to the parser."""
+    parser = commands.add_parser("run", help="scan (or sparse scan) in, measured particles out")
+    _frame_options(parser)
+    _scan_options(parser)
+    _recon_options(parser)
+    _segment_options(parser)
+    parser.set_defaults(func=_run)
+
+    parser = commands.add_parser("reconstruct", help="compute the full image from a sparse scan")
+    _frame_options(parser)
+    _scan_options(parser)
+    _recon_options(parser)
+    parser.add_argument("--hspy", action="store_true", help="write the image as HyperSpy's .hspy too (extra 'io')")
+    parser.set_defaults(func=_reconstruct)
+
+    parser = commands.add_parser("segment", help="find and measure the particles of a full image")
+    _frame_options(parser)
+    _segment_options(parser)
+    parser.set_defaults(func=_segment)
+
+    parser = commands.add_parser("demo", help="the whole chain on a packaged frame")
+    parser.add_argument("--out", type=Path, default=Path("demo-output"), metavar="DIR", help="where to write")
+    parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda")
+    parser.set_defaults(func=_demo)
+
+    parser = commands.add_parser("methods", help="list scan schemes, reconstruction and segmentation methods")
+    parser.set_defaults(func=_methods)
+
+
+def _frame_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("frame", type=Path, metavar="FRAME", help="TIFF, PNG, NPY, NPZ, CSV, DM3/DM4, EMD, MRC, ...")
+    parser.add_argument("--pixel-size-nm", type=float, metavar="X", help="pixel size, if the file does not know it")
+    parser.add_argument("--grey", action="store_true", help="convert a colour image by luminance")
+    parser.add_argument("--out", type=Path, default=Path("cs-stem-output"), metavar="DIR", help="where to write")
+    parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda")
+
+
+def _scan_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--mask", type=Path, metavar="MASK", help="image or array, non-zero where FRAME was scanned")
+    parser.add_argument("--coordinates", type=Path, metavar="CSV", help="scan coordinates of a list of values (.mrc)")
+    parser.add_argument("--ratio", type=float, metavar="R", help="sub-sample a full frame to this share of its pixels")
+    parser.add_argument("--scheme", default="random", metavar="NAME", help="scan scheme for --ratio (default random)")
+    parser.add_argument("--peak-counts", type=float, metavar="N", help="add counting noise: electrons at the brightest")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of scan and noise (default 0)")
+
+
+def _recon_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--recon", default="unrolled-ista", metavar="METHOD", help="see 'cs-stem methods'")
+    parser.add_argument("--recon-weights", default="", metavar="FILE", help="weights of your own training")
+
+
+def _segment_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--segment", default="mask-rcnn", metavar="METHOD", help="see 'cs-stem methods'")
+    parser.add_argument("--segment-weights", default="", metavar="FILE", help="weights of your own training")
+
+
+def _run(options: argparse.Namespace) -> None:
+    _check_methods(options)
+    scans = _scans(options)
+    make_folder(options.out)
+    results: list[pd.DataFrame] = []
+    for scan, progress in _with_progress(scans):
+        result = _chain(scan, options, progress)
+        progress("write")
+        paths = save(result, options.out, record=_record(options))
+        results.append(result.table.assign(frame=len(results)))
+        if len(scans) == 1:
+            say(report(result))
+            say(f"\nFigure: {paths['figure']}\nTable:  {paths['table']}")
+    if len(scans) > 1:
+        stem = options.out / f"{file_stem(options.frame.stem)}_all_particles"
+        write_table(stem, pd.concat(results, ignore_index=True))
+        say(f"{len(scans)} frames, {sum(map(len, results))} particles\nTable:  {stem}.csv")
+
+
+def _chain(scan: Measurement, options: argparse.Namespace, progress: _Progress) -> Result:
+    return run(
+        scan,
+        recon=options.recon,
+        segment=options.segment,
+        device=options.device,
+        recon_options=_weights(options.recon_weights),
+        segment_options=_weights(options.segment_weights),
+        stage=progress,
+    )
+
+
+def _reconstruct(options: argparse.Namespace) -> None:
+    _check_methods(options)
+    scans = _scans(options)
+    make_folder(options.out)
+    for scan, progress in _with_progress(scans):
+        progress("reconstruct")
+        image = reconstruct(scan, options.recon, device=options.device, **_weights(options.recon_weights))
+        progress("write")
+        paths = save_reconstruction(image, options.out)
+        if options.hspy:
+            from cs_recon.io import write_hspy
+
+            paths["hspy"] = paths["reconstruction"].with_suffix(".hspy")
+            write_hspy(paths["hspy"], image.image, pixel_size_nm=image.pixel_size_nm, title=image.name)
+        stem = paths["reconstruction"].with_name(f"{file_stem(image.name)}_provenance.json")
+        method = {"method": image.method, **image.info}
+        write_provenance(stem, provenance(reconstruction=method, sampling_ratio=scan.ratio, **_record(options)))
+        say(f"Reconstruction of {scan.ratio:.1%} of the pixels: {paths['reconstruction']}")
+
+
+def _segment(options: argparse.Namespace) -> None:
+    _check_methods(options)
+    frames = read_frames(options.frame, pixel_size_nm=options.pixel_size_nm, grey=options.grey)
+    make_folder(options.out)
+    for frame, progress in _with_progress(frames):
+        progress("segment")
+        found = segment(frame, options.segment, device=options.device, **_weights(options.segment_weights))
+        progress("measure")
+        table = measure(found)
+        progress("write")
+        paths = save_particles(found, table, options.out)
+        record = provenance(segmentation={"method": found.method}, summary=summary(table), **_record(options))
+        write_provenance(options.out / f"{file_stem(found.name)}_provenance.json", record)
+        say(f"{describe(table)}\nTable:  {paths['table']}")
+
+
+def _demo(options: argparse.Namespace) -> None:
+    data = files("segmentation") / "data"
+    with ExitStack() as stack:
+        frame = stack.enter_context(as_file(data / "demo_frame.tif"))
+        truth = pd.read_csv(stack.enter_context(as_file(data / "demo_truth.csv")))
+        pick_device(options.device)
+        make_folder(options.out)
+        full = read_frames(frame)[0]
+    say(
+        f"A simulated HAADF frame of {full.shape[0]} x {full.shape[1]} pixels of {full.pixel_size_nm:g} nm. "
+        "10 % of its pixels are scanned,\nat 50 electrons where it is brightest; the rest is computed.\n"
+    )
+    options.recon, options.segment, options.recon_weights, options.segment_weights = (
+        "unrolled-ista",
+        "mask-rcnn",
+        "",
+        "",
+    )
+    for scan, progress in _with_progress([full]):
+        progress("scan")
+        path = scan_path("random", scan.shape, 0.1, rng=0)
+        result = _chain(scan_frame(replace(scan, name="demo"), path, peak_counts=50, rng=0), options, progress)
+        progress("write")
+        paths = save(result, options.out, record={"command": "demo", "seed": 0})
+    say(report(result))
+    true = truth["equivalent_diameter_nm"]
+    say(f"Truth of the simulated frame: {len(true)} particles, median diameter {true.median():.2f} nm")
+    say(f"\nFigure: {paths['figure']}\nTable:  {paths['table']}")
+
+
+def _methods(options: argparse.Namespace) -> None:
+    for title, registry in (
+        ("Scan schemes (--scheme)", schemes),
+        ("Reconstruction methods (--recon)", reconstructors),
+        ("Segmentation methods (--segment)", segmenters),
+    ):
+        say(title)
+        for entry in registry:
+            say(f"  {entry.name:<16} {entry.summary}")
+        say("")
+
+
+def _check_methods(options: argparse.Namespace) -> None:
+    """Refuse bad names, devices and ratios before any file is read."""
+    pick_device(options.device)
+    if hasattr(options, "recon"):
+        reconstructors[options.recon]
+        schemes[options.scheme]
+        if options.ratio is not None:
+            check_ratio(options.ratio)
+            if options.mask is not None:
+                raise InputError("--ratio and --mask were both given; give one: --ratio makes a scan, --mask has one")
+    if hasattr(options, "segment"):
+        segmenters[options.segment]
+
+
+def _scans(options: argparse.Namespace) -> list[Measurement]:
+    scans = read_frames(
+        options.frame,
+        mask=options.mask,
+        coordinates=options.coordinates,
+        pixel_size_nm=options.pixel_size_nm,
+        grey=options.grey,
+    )
+    if options.ratio is None and options.peak_counts is None:
+        return scans
+    scheme, ratio = (options.scheme, options.ratio) if options.ratio is not None else ("raster", 1.0)
+    return [
+        scan_frame(
+            frame,
+            scan_path(scheme, frame.shape, ratio, rng=options.seed + index),
+            peak_counts=options.peak_counts,
+            rng=options.seed + index,
+        )
+        for index, frame in enumerate(scans)
+    ]
+
+
+def _weights(path: str) -> dict[str, object]:
+    return {"weights": path} if path else {}
+
+
+def _record(options: argparse.Namespace) -> dict[str, object]:
+    arguments = {name: value for name, value in vars(options).items() if name != "func"}
+    return {"arguments": arguments, "seed": getattr(options, "seed", None)}
+
+
+class _Progress:
+    """A progress bar over the stages of one frame."""
+
+    def __init__(self, bar: tqdm, frames: int) -> None:
+        self.bar, self.frames = bar, frames
+
+    def __call__(self, stage: str) -> None:
+        self.bar.set_description(stage)
+        if self.frames == 1:
+            self.bar.n = STAGES.index(stage)
+        self.bar.refresh()
+
+
+def _with_progress(scans: list[Measurement]):
+    single = len(scans) == 1
+    with tqdm(total=len(STAGES) if single else len(scans), unit="stage" if single else "frame", leave=False) as bar:
+        for scan in scans:
+            yield scan, _Progress(bar, len(scans))
+            bar.update(len(STAGES) - bar.n if single else 1)
+
+
+def describe(table: pd.DataFrame) -> str:
+    """Return one line: how many particles, and their median diameter with its middle 80 %."""
+    if table.empty:
+        return "0 particles"
+    unit = "nm" if "equivalent_diameter_nm" in table else "px"
+    sizes = table[f"equivalent_diameter_{unit}"]
+    low, high = sizes.quantile([0.1, 0.9])
+    return f"{len(table)} particles, median diameter {sizes.median():.2f} {unit} (D10 {low:.2f}, D90 {high:.2f} {unit})"
+
+
+def report(result: Result) -> str:
+    """Return what to print about a result: the scan, the particles, and the largest of them."""
+    scan, table = result.measurement, result.table
+    lines = [f"{scan.ratio:.1%} of the pixels scanned; {describe(table)}"]
+    if not table.empty:
+        unit = "nm" if "equivalent_diameter_nm" in table else "px"
+        shown = [f"equivalent_diameter_{unit}", f"feret_max_{unit}", f"area_{unit}2", "circularity", "score"]
+        largest = table.sort_values(shown[0], ascending=False).head(5)
+        lines += [
+            "",
+            "The five largest:",
+            largest[["label", *shown]].to_string(index=False, float_format="{:.3g}".format),
+        ]
+    return "\n".join(lines)
+
+
+def say(text: str) -> None:
+    """Write a line to standard output."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()

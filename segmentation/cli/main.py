@@ -1,0 +1,64 @@
+"""Parse the command line, run the command, and turn bad input into one line and exit status 2."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib.metadata import version
+from typing import TYPE_CHECKING, NoReturn
+
+from segmentation.cli import chain, develop
+from simulate.errors import InputError, nearest_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, like every other error of the command."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise `InputError` instead of printing the usage."""
+        raise InputError(f"{message}; see '{self.prog} --help'")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``cs-stem`` with the given arguments (those of the process if None) and return the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        parser = _parser()
+        commands = _commands(parser)
+        if arguments and not arguments[0].startswith("-") and arguments[0] not in commands:
+            hint = nearest_name(arguments[0], commands)
+            raise InputError(f"unknown command {arguments[0]!r}{hint}; expected one of {', '.join(commands)}")
+        options = parser.parse_args(arguments)
+        options.func(options)
+    except InputError as error:
+        sys.stderr.write(f"cs-stem: error: {' '.join(str(error).split())}\n")
+        return 2
+    except OSError as error:
+        reason = f"{error.strerror or error} ({error.filename})" if error.filename else str(error)
+        sys.stderr.write(f"cs-stem: error: {reason}; nothing half-written was left behind\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("cs-stem: interrupted; files already written are whole\n")
+        return 130
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="cs-stem",
+        description="Sparse STEM scan in, measured particles out.",
+        epilog="Each command has its own --help.",
+    )
+    parser.add_argument("--version", action="version", version=f"cs-stem {version('cs-stem')}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    chain.add_commands(commands)
+    develop.add_commands(commands)
+    return parser
+
+
+def _commands(parser: Parser) -> list[str]:
+    actions = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return list(actions[0].choices)

@@ -1,0 +1,193 @@
+"""The whole chain: sparse scan to reconstruction to particles to table, and everything it writes."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cs_recon.io.provenance import provenance, write_provenance
+from cs_recon.io.write import write_image
+from cs_recon.reconstruction import reconstruct
+from segmentation.measure import measure, summary
+from segmentation.methods import segment as find_particles
+from segmentation.output import write_coco, write_table
+from simulate.atomic import make_folder
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Mapping
+
+    import pandas as pd
+
+    from cs_recon.reconstruction import Reconstruction
+    from segmentation.instances import Instances
+    from simulate.measurement import Measurement
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What the chain made of one scan.
+
+    Attributes
+    ----------
+    measurement : Measurement
+        The scan.
+    reconstruction : Reconstruction
+        The image computed from it.
+    instances : Instances
+        The particles found on the image.
+    table : pandas.DataFrame
+        One row a particle, see `measure`.
+    seconds : dict of str to float
+        Time of each stage in seconds.
+    """
+
+    measurement: Measurement
+    reconstruction: Reconstruction
+    instances: Instances
+    table: pd.DataFrame
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def run(
+    measurement: Measurement,
+    *,
+    recon: str = "unrolled-ista",
+    segment: str = "mask-rcnn",
+    device: str = "auto",
+    recon_options: Mapping[str, object] | None = None,
+    segment_options: Mapping[str, object] | None = None,
+    stage: Callable[[str], object] = lambda name: None,
+) -> Result:
+    """Reconstruct a scan, find its particles and measure them.
+
+    Parameters
+    ----------
+    measurement : Measurement
+        A sparse or full scan.
+    recon, segment : str
+        Method names: `cs_recon.reconstructors.names` and `segmentation.segmenters.names`.
+    device : {"auto", "cpu", "cuda"}
+        Where to compute.
+    recon_options, segment_options : mapping, optional
+        Options of the methods.
+    stage : callable, optional
+        Called with the name of each stage as it begins, for progress displays.
+
+    Returns
+    -------
+    Result
+
+    Examples
+    --------
+    >>> from simulate import SceneConfig, make_scene, scan_path
+    >>> import simulate
+    >>> scene = make_scene(SceneConfig(shape=(96, 96), n_particles=4, diameter_nm=8), rng=3)
+    >>> scan = simulate.measure(scene.frame, scan_path("random", (96, 96), 0.5, rng=3), pixel_size_nm=0.5)
+    >>> result = run(scan, recon="linear", segment="threshold")
+    >>> len(result.table)
+    4
+    """
+    seconds: dict[str, float] = {}
+    stage("reconstruct")
+    began = time.perf_counter()
+    reconstruction = reconstruct(measurement, recon, device=device, **(recon_options or {}))
+    seconds["reconstruct"] = time.perf_counter() - began
+    stage("segment")
+    began = time.perf_counter()
+    instances = find_particles(reconstruction, segment, device=device, **(segment_options or {}))
+    seconds["segment"] = time.perf_counter() - began
+    stage("measure")
+    began = time.perf_counter()
+    table = measure(instances)
+    seconds["measure"] = time.perf_counter() - began
+    return Result(measurement, reconstruction, instances, table, seconds)
+
+
+def save_reconstruction(reconstruction: Reconstruction, folder: str | os.PathLike[str]) -> dict[str, Path]:
+    """Write the image and its sigma as calibrated TIFF; return the paths by what they hold."""
+    stem = make_folder(folder) / file_stem(reconstruction.name)
+    paths = {"reconstruction": stem.with_name(f"{stem.name}_reconstruction.tif")}
+    write_image(paths["reconstruction"], reconstruction.image, pixel_size_nm=reconstruction.pixel_size_nm)
+    if reconstruction.sigma is not None:
+        paths["sigma"] = stem.with_name(f"{stem.name}_sigma.tif")
+        write_image(paths["sigma"], reconstruction.sigma, pixel_size_nm=reconstruction.pixel_size_nm)
+    return paths
+
+
+def save_particles(instances: Instances, table: pd.DataFrame, folder: str | os.PathLike[str]) -> dict[str, Path]:
+    """Write the label map, the table (CSV and Parquet) and the COCO annotations; return the paths."""
+    stem = make_folder(folder) / file_stem(instances.name)
+    paths = {name: stem.with_name(f"{stem.name}_{suffix}") for name, suffix in _PARTICLE_FILES.items()}
+    write_image(paths["labels"], instances.labels, pixel_size_nm=instances.pixel_size_nm)
+    write_table(stem.with_name(f"{stem.name}_particles"), table)
+    write_coco(paths["coco"], instances)
+    return paths
+
+
+_PARTICLE_FILES = {
+    "labels": "labels.tif",
+    "table": "particles.csv",
+    "parquet": "particles.parquet",
+    "coco": "coco.json",
+}
+
+
+def save(
+    result: Result, folder: str | os.PathLike[str], *, record: Mapping[str, object] | None = None
+) -> dict[str, Path]:
+    """Write everything of a result into a folder, each file whole or not at all; return the paths by what they hold.
+
+    Parameters
+    ----------
+    result : Result
+        What to write.
+    folder : path
+        Made if it is not there.
+    record : mapping, optional
+        More fields for the provenance, such as the arguments and the seed.
+
+    Returns
+    -------
+    dict of str to Path
+        ``reconstruction``, ``sigma``, ``labels``, ``table``, ``parquet``, ``coco``, ``figure``, ``provenance``.
+    """
+    from segmentation.figures import result_figure
+
+    stem = make_folder(folder) / file_stem(result.measurement.name)
+    paths = save_reconstruction(result.reconstruction, folder)
+    paths |= save_particles(result.instances, result.table, folder)
+    paths["figure"] = stem.with_name(f"{stem.name}_figure.png")
+    result_figure(result.measurement, result.reconstruction, result.instances, result.table, paths["figure"])
+    paths["provenance"] = stem.with_name(f"{stem.name}_provenance.json")
+    measurement = result.measurement
+    scan = {
+        "name": measurement.name,
+        "shape": measurement.shape,
+        "sampling_ratio": measurement.ratio,
+        "pixel_size_nm": measurement.pixel_size_nm,
+        "counts_per_unit": measurement.counts_per_unit,
+        "scheme": None if measurement.path is None else measurement.path.scheme,
+    }
+    write_provenance(
+        paths["provenance"],
+        provenance(
+            scan=scan,
+            reconstruction={"method": result.reconstruction.method, **result.reconstruction.info},
+            segmentation={"method": result.instances.method},
+            summary=summary(result.table),
+            seconds={name: round(value, 3) for name, value in result.seconds.items()},
+            files={name: path.name for name, path in paths.items()},
+            **(record or {}),
+        ),
+    )
+    return paths
+
+
+def file_stem(name: str) -> str:
+    """Return a measurement's name as a file name: ``movie[3]`` becomes ``movie_0003``."""
+    numbered = re.sub(r"\[(\d+)\]$", lambda match: f"_{int(match[1]):04d}", name)
+    return re.sub(r"[^\w.\-]+", "_", numbered) or "scan"
