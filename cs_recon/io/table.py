@@ -1,0 +1,91 @@
+"""Tables of numbers in a text file: with or without a header, any usual separator, ``# key: value`` comments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cs_recon.io.boundary import guarded
+from simulate.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Numbers (rows, columns), the header's lower-case names if there is one, and the comments by key."""
+
+    numbers: NDArray[np.float64]
+    header: tuple[str, ...] | None
+    comments: dict[str, str]
+
+    def columns(self, names: dict[str, tuple[str, ...]]) -> dict[str, int]:
+        """Return which column holds what: by the header's names, or in the order of `names` without a header."""
+        if self.header is None:
+            return dict(zip(names, range(self.numbers.shape[1]), strict=False))
+        found = {}
+        for wanted, aliases in names.items():
+            at = [k for k, name in enumerate(self.header) if name in aliases]
+            if len(at) > 1:
+                raise InputError(f"has {len(at)} columns for {wanted} ({', '.join(self.header)}); expected one")
+            if at:
+                found[wanted] = at[0]
+        return found
+
+
+def read_table(path: Path) -> Table:
+    """Read a table of numbers, or raise `InputError`."""
+    lines = guarded("text", lambda: path.read_text(encoding="utf-8-sig").splitlines())
+    comments: dict[str, str] = {}
+    header: list[str] | None = None
+    body: list[str] = []
+    for line in (raw.strip() for raw in lines):
+        if line.startswith("#"):
+            text = line.lstrip("# ")
+            key, colon, value = text.partition(":")
+            if colon:
+                comments[key.strip().lower()] = value.strip()
+            elif not body and header is None and len(_split(text)) > 1:  # the header as numpy.savetxt writes it
+                header = _split(text)
+        elif line and not body and not _is_number(_split(line)[0]):
+            header = _split(line)
+        elif line:
+            body.append(line)
+    if not body:
+        raise InputError("holds no numbers; expected a table of them, one sample a line")
+    numbers = guarded("a table of numbers", lambda: np.loadtxt(body, delimiter=_separator(body[0]), ndmin=2))
+    if header is not None and len(header) != numbers.shape[1]:
+        raise InputError(f"has {len(header)} column names but {numbers.shape[1]} columns; expected as many of both")
+    return Table(numbers, None if header is None else tuple(name.lower() for name in header), comments)
+
+
+def whole_numbers(numbers: NDArray[np.float64], name: str) -> NDArray[np.int64]:
+    """Return pixel indices as integers, or raise `InputError`."""
+    bad = ~np.isfinite(numbers) | (numbers < 0) | (numbers != np.floor(numbers)) | (numbers > 2**31)
+    if bad.any():
+        raise InputError(
+            f"{name} is {numbers[bad][0]:g} in sample {int(np.flatnonzero(bad)[0]) + 1}; "
+            "expected a pixel index, a whole number from 0"
+        )
+    return numbers.astype(np.int64)
+
+
+def _separator(line: str) -> str | None:
+    return next((mark for mark in (",", ";", "\t") if mark in line), None)
+
+
+def _split(line: str) -> list[str]:
+    return [word.strip().strip('"').strip() for word in line.split(_separator(line))]
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True

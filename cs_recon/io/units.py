@@ -1,0 +1,42 @@
+"""Lengths to nanometres."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from simulate.errors import PixelSize
+
+_SYMBOLS = {"m": 1e9, "mm": 1e6, "µm": 1e3, "um": 1e3, "nm": 1.0, "Å": 0.1, "A": 0.1, "pm": 1e-3}
+_WORDS = {
+    "meter": 1e9,
+    "millimeter": 1e6,
+    "micrometer": 1e3,
+    "micron": 1e3,
+    "nanometer": 1.0,
+    "angstrom": 0.1,
+    "picometer": 1e-3,
+}
+
+
+def nm_per_unit(unit: object) -> float | None:
+    """Return how many nm a unit of length is; None if it is not one (1/nm, eV, px, empty).
+
+    Examples
+    --------
+    >>> nm_per_unit("µm"), nm_per_unit("Å"), nm_per_unit("1/nm")
+    (1000.0, 0.1, None)
+    """
+    # Letters with two code points: micro sign and Greek mu, Å and the ångström sign; ImageJ escapes the first.
+    name = str(unit).strip().replace("\\u00B5", "µ").replace("\\u00b5", "µ").replace("μ", "µ").replace("\u212b", "Å")
+    if name in _SYMBOLS:  # these mind their case: Mm is not mm
+        return _SYMBOLS[name]
+    return _WORDS.get(name.lower().replace("metre", "meter").removesuffix("s"))
+
+
+def pixel_size_from(rows: float | None, cols: float | None, row_unit: object, col_unit: object) -> PixelSize | None:
+    """Return the (row, column) pixel size in nm; None unless both have a unit of length. Not checked further."""
+    row_nm, col_nm = nm_per_unit(row_unit), nm_per_unit(col_unit)
+    if rows is None or cols is None or row_nm is None or col_nm is None:
+        return None
+    return float(rows) * row_nm, float(cols) * col_nm
