@@ -57,8 +57,10 @@ class ScanBatch:
         """Return the batch on another device."""
         weights = None if self.scan.weights is None else self.scan.weights.to(device)
         scan = MaskedScan(self.scan.mask.to(device), weights)
-        moved = (getattr(self, name).to(device) for name in ("sigma", "x0", "offset", "scale"))
-        return ScanBatch(self.y.to(device), scan, *moved, self.shape)
+        y, sigma, x0, offset, scale = (
+            tensor.to(device) for tensor in (self.y, self.sigma, self.x0, self.offset, self.scale)
+        )
+        return ScanBatch(y, scan, sigma, x0, offset, scale, self.shape)
 
     def denormalise(self, x: Tensor) -> Tensor:
         """Crop images (B, 1, H, W) to the frame and bring them back to the measurements' unit, in float64."""

@@ -114,6 +114,7 @@ def fista_wavelet(
     objective: list[float] = []
     x = batch.x0
     with torch.inference_mode():
+        used = 0.0
         for value in [threshold] if threshold is not None else np.geomspace(1.0, 1e-3, 21).tolist():
             x, trace = _solve(batch, transform, x, float(value), iterations, tolerance)
             objective += trace

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -44,11 +44,10 @@ def ssim(truth: ArrayLike, image: ArrayLike) -> float:
     from skimage.metrics import structural_similarity
 
     reference, test = _pair(truth, image)
-    return float(
-        structural_similarity(
-            reference, test, data_range=float(np.ptp(reference)), gaussian_weights=True, use_sample_covariance=False
-        )
+    score: Any = structural_similarity(
+        reference, test, data_range=float(np.ptp(reference)), gaussian_weights=True, use_sample_covariance=False
     )
+    return float(score)
 
 
 def _pair(truth: ArrayLike, image: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 if TYPE_CHECKING:
     from simulate.measurement import Measurement
@@ -43,7 +43,7 @@ def estimate_noise(measurement: Measurement) -> float:
     positions = np.argwhere(mask)
     if len(positions) < 3:
         return 0.0
-    _, nearest = cKDTree(positions).query(positions, k=2)
+    _, nearest = KDTree(positions).query(positions, k=2)
     samples = measurement.samples
     return _robust_sigma((samples - samples[nearest[:, 1]]) / np.sqrt(2))
 

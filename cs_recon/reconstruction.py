@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from simulate.errors import InputError, PixelSize, nearest_name
 from simulate.registry import Registry
@@ -61,7 +61,7 @@ reconstructors: Registry[Reconstructor] = Registry("reconstruction method")
 
 
 def reconstruct(
-    measurement: Measurement, method: str = "unrolled-ista", *, device: str = "auto", **options: object
+    measurement: Measurement, method: str = "unrolled-ista", *, device: str = "auto", **options: Any
 ) -> Reconstruction:
     """Reconstruct the full image from a sparse scan.
 

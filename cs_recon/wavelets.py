@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pywt
 import torch
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
+
+_pywt: Any = pywt  # its names come from a compiled module that type checkers cannot read
 
 Coefficients = list["Tensor"]
 """The approximation (B, 1, h, w) of the coarsest level, then details (B, 3, h, w) from coarse to fine: the horizontal,
@@ -67,10 +69,6 @@ class OrthogonalWavelet:
 
 def soft_threshold(x: Tensor, threshold: Tensor | float) -> Tensor:
     r"""Return :math:`\mathrm{sign}(x) \max(|x| - t, 0)`, the proximal operator of :math:`t \|x\|_1`."""
-    return x - torch.clamp(x, -threshold, threshold) if isinstance(threshold, float) else _soft(x, threshold)
-
-
-def _soft(x: Tensor, threshold: Tensor) -> Tensor:
     return torch.sign(x) * F.relu(x.abs() - threshold)
 
 
@@ -83,12 +81,12 @@ def pad_to_multiple(x: Tensor, multiple: int, mode: str = "replicate") -> Tensor
 @cache
 def _filters(name: str) -> Tensor:
     """Return the four 2-D analysis filters (4, 1, L, L): approximation, horizontal, vertical, diagonal detail."""
-    known = [wavelet for wavelet in pywt.wavelist(kind="discrete") if pywt.Wavelet(wavelet).orthogonal]
+    known = [wavelet for wavelet in _pywt.wavelist(kind="discrete") if _pywt.Wavelet(wavelet).orthogonal]
     if name not in known:
         raise InputError(
             f"unknown orthogonal wavelet {name!r}{nearest_name(name, known)}; expected one of PyWavelets', e.g. sym4"
         )
-    wavelet = pywt.Wavelet(name)
+    wavelet = _pywt.Wavelet(name)
     # Correlation (torch) instead of convolution (PyWavelets): the filters are reversed.
     low = torch.tensor(wavelet.dec_lo[::-1], dtype=torch.float64)
     high = torch.tensor(wavelet.dec_hi[::-1], dtype=torch.float64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -57,7 +57,7 @@ def bench(
     frames: Iterator[BenchFrame],
     *,
     methods: tuple[str, ...] = (),
-    options: dict[str, dict[str, object]] | None = None,
+    options: dict[str, dict[str, Any]] | None = None,
     device: str = "auto",
     progress: Callable[[str], object] = lambda text: None,
 ) -> pd.DataFrame:
@@ -93,6 +93,7 @@ def bench(
 def bench_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Return means over frames by method, and COCO's AP over all particles."""
     columns = [name for name in rows.columns if name not in ("frame", "method", "n_true")]
-    table = rows.groupby("method")[columns].mean()
+    # pandas' type hints do not follow indexing by columns.
+    table: Any = rows.groupby("method")[columns].mean()
     table["coco_ap"] = pd.Series(rows.attrs["coco_ap"])
-    return table.loc[[name for name in segmenters.names if name in table.index]]
+    return pd.DataFrame(table.reindex(name for name in segmenters.names if name in table.index))

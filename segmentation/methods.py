@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -33,7 +33,7 @@ def segment(
     *,
     pixel_size_nm: PixelSize | None = None,
     device: str = "auto",
-    **options: object,
+    **options: Any,
 ) -> Instances:
     """Find the particles of an image.
 

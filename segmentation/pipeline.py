@@ -6,7 +6,7 @@ import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cs_recon.io.provenance import provenance, write_provenance
 from cs_recon.io.write import write_image
@@ -58,8 +58,8 @@ def run(
     recon: str = "unrolled-ista",
     segment: str = "mask-rcnn",
     device: str = "auto",
-    recon_options: Mapping[str, object] | None = None,
-    segment_options: Mapping[str, object] | None = None,
+    recon_options: Mapping[str, Any] | None = None,
+    segment_options: Mapping[str, Any] | None = None,
     stage: Callable[[str], object] = lambda name: None,
 ) -> Result:
     """Reconstruct a scan, find its particles and measure them.

@@ -90,9 +90,9 @@ class LabelledScenes(Dataset[Sample]):
 
     def _degrade(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float64]:
         if rng.random() < 0.3:
-            image = gaussian_filter(image, rng.uniform(0.3, 1.5))
+            image = np.asarray(gaussian_filter(image, rng.uniform(0.3, 1.5)), dtype=np.float32)
         if rng.random() < 0.2:
-            image = image.max() - image
+            image = np.asarray(image.max() - image, dtype=np.float32)
         kind = rng.random()
         if kind < self.config.noisy_share:
             counts = float(np.exp(rng.uniform(np.log(8), np.log(2000))))
@@ -131,7 +131,7 @@ def crop_labelled(
     arrays = [np.rot90(np.asarray(array), turns) for array in (image, labels)]
     arrays = [array[:, ::-1] if flip else array for array in arrays]
     gamma = float(np.exp(rng.normal(0, 0.25)))
-    return ((arrays[0].astype(np.float32) / 255) ** gamma).copy(), np.ascontiguousarray(arrays[1], dtype=np.int32)
+    return np.asarray((arrays[0] / 255) ** gamma, dtype=np.float32), np.ascontiguousarray(arrays[1], dtype=np.int32)
 
 
 def target(labels: NDArray[np.int32]) -> dict[str, Tensor]:

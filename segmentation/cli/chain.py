@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from tqdm import tqdm
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 STAGES = ("scan", "reconstruct", "segment", "measure", "write")
 
 
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_commands(commands: Any) -> None:
     """Add this module's commands to the parser."""
     parser = commands.add_parser("run", help="scan (or sparse scan) in, measured particles out")
     _frame_options(parser)
@@ -234,7 +234,7 @@ def _scans(options: argparse.Namespace) -> list[Measurement]:
     ]
 
 
-def _weights(path: str) -> dict[str, object]:
+def _weights(path: str) -> dict[str, Any]:
     return {"weights": path} if path else {}
 
 
@@ -285,7 +285,7 @@ def report(result: Result) -> str:
         lines += [
             "",
             "The five largest:",
-            largest[["label", *shown]].to_string(index=False, float_format="{:.3g}".format),
+            largest[["label", *shown]].to_string(index=False, float_format=lambda value: f"{value:.3g}"),
         ]
     return "\n".join(lines)
 

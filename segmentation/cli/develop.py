@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_commands(commands: Any) -> None:
     """Add this module's commands to the parser."""
     train = commands.add_parser("train", help="train a network; a killed run goes on where it stopped")
     kinds = train.add_subparsers(title="networks", metavar="NETWORK", required=True)
@@ -104,7 +104,7 @@ def _setup(options: argparse.Namespace) -> torch.device:
     return device
 
 
-def _with_options(config, options: argparse.Namespace):
+def _with_options(config: Any, options: argparse.Namespace) -> Any:
     """Return a training configuration with the command line's folder and steps."""
     if options.real_folder:
         config = replace(config, data=replace(config.data, real_folder=options.real_folder))
@@ -122,7 +122,7 @@ def _bench_recon(options: argparse.Namespace) -> None:
         progress=_log,
     )
     for kind in rows.kind.unique():
-        chosen = rows[rows.kind == kind]
+        chosen: Any = rows[rows.kind == kind]
         title = f"{kind}, {chosen.frame.nunique()} frames, {chosen.ratio.mean():.2%} sampled"
         _publish(options, f"recon-{kind}", title, rows=chosen, table=bench_table(chosen))
 

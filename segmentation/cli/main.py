@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from importlib.metadata import version
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from segmentation.cli import chain, develop
 from simulate.errors import InputError, nearest_name
@@ -53,7 +53,7 @@ def _parser() -> Parser:
         epilog="Each command has its own --help.",
     )
     parser.add_argument("--version", action="version", version=f"cs-stem {version('cs-stem')}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands: Any = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     chain.add_commands(commands)
     develop.add_commands(commands)
     return parser

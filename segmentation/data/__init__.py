@@ -1,0 +1,1 @@
+"""The packaged demonstration frame and the script that draws it."""
