@@ -1,0 +1,124 @@
+"""What a measurement keeps, what it refuses, and that detection obeys Poisson's law."""
+
+import numpy as np
+import pytest
+
+from simulate import InputError, Measurement, ScanPath, measure, scan_path
+
+FRAME = np.add.outer(np.arange(16.0), np.arange(12.0))
+MASK = np.indices((16, 12)).sum(axis=0) % 3 == 0
+
+
+def test_a_zero_is_a_count_like_any_other():
+    values = FRAME.copy()
+    values[MASK] = np.where(np.arange(MASK.sum()) % 2, 0.0, 5.0)
+    scan = Measurement(values, MASK)
+    assert scan.ratio == MASK.mean()
+    np.testing.assert_array_equal(scan.mask, MASK)
+    assert (scan.samples == 0).sum() == MASK.sum() // 2
+
+
+def test_values_on_the_grid_and_in_a_list_are_the_same():
+    on_grid, listed = Measurement(FRAME, MASK), Measurement(FRAME[MASK], MASK)
+    np.testing.assert_array_equal(on_grid.values, listed.values)
+    assert (on_grid.values[~MASK] == 0).all()
+
+
+def test_values_outside_the_mask_are_never_read():
+    values = np.where(MASK, FRAME, np.nan)
+    np.testing.assert_array_equal(Measurement(values, MASK).values, Measurement(FRAME, MASK).values)
+
+
+def test_the_callers_arrays_stay_their_own():
+    mask = MASK.copy()
+    scan = Measurement(FRAME, mask)
+    mask[:] = False
+    assert scan.mask.any()
+
+
+@pytest.mark.parametrize(
+    ("values", "mask", "options", "message"),
+    [
+        (FRAME, MASK[:, :-1], {}, "shape"),
+        (FRAME, np.zeros_like(MASK), {}, "samples no pixel"),
+        (np.where(MASK, np.nan, FRAME), MASK, {}, "NaN or infinite"),
+        (np.where(MASK, np.inf, FRAME), MASK, {}, "NaN or infinite"),
+        (np.ones_like(FRAME), MASK, {}, "expected a frame with contrast"),
+        (FRAME[:1], MASK[:1], {}, "at least 8 x 8"),
+        (FRAME.astype(complex), MASK, {}, "real numbers"),
+        (FRAME, np.arange(FRAME.size).reshape(FRAME.shape), {}, "different values"),
+        (FRAME, MASK, {"pixel_size_nm": 0}, "pixel size is 0"),
+        (FRAME, MASK, {"pixel_size_nm": (1, 2, 3)}, "3 entries"),
+        (FRAME, MASK, {"counts_per_unit": -1}, "counts_per_unit"),
+        (FRAME, MASK, {"read_noise": -1}, "read_noise"),
+        (FRAME, MASK, {"exposure": np.zeros_like(FRAME)}, "exposure"),
+        (FRAME, MASK, {"exposure": np.ones((3, 3))}, "exposure has shape"),
+    ],
+)
+def test_bad_input_is_one_clear_line(values, mask, options, message):
+    with pytest.raises(InputError, match=message) as caught:
+        Measurement(values, mask, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_counts_have_poisson_mean_and_variance():
+    frame = np.tile([1.0, 4.0], (128, 64))
+    scan = measure(frame, scan_path("raster", frame.shape), peak_counts=40, rng=0)
+    for level in (1.0, 4.0):
+        values = scan.values[frame == level]
+        sigma = scan.noise_sigma(level)
+        assert values.mean() == pytest.approx(level, abs=4 * sigma / np.sqrt(values.size))
+        assert values.var() == pytest.approx(sigma**2, rel=0.08)
+    np.testing.assert_allclose(scan.values * scan.counts_per_unit, np.round(scan.values * scan.counts_per_unit))
+
+
+def test_read_noise_adds_its_variance():
+    frame = np.tile([1.0, 4.0], (128, 64))
+    scan = measure(frame, scan_path("raster", frame.shape), peak_counts=40, read_noise_counts=5, rng=0)
+    values = scan.values[frame == 1.0]
+    assert values.var() * scan.counts_per_unit**2 == pytest.approx(10 + 25, rel=0.08)
+    assert scan.noise_sigma(1.0) ** 2 * scan.counts_per_unit**2 == pytest.approx(35)
+
+
+def test_repeated_visits_are_averaged_and_weigh_more():
+    frame = np.full((64, 64), 2.0)
+    frame[0, 0] = 4.0
+    rows, cols = np.divmod(np.arange(64 * 64), 64)
+    path = ScanPath(np.tile(rows, 4), np.tile(cols, 4), frame.shape)
+    scan = measure(frame, path, peak_counts=100, rng=0)
+    assert scan.exposure is not None
+    assert (scan.exposure == 4).all()
+    assert scan.values[1:].var() == pytest.approx(scan.noise_sigma(2.0) ** 2 / 4, rel=0.1)
+
+
+def test_a_negative_frame_counts_from_its_minimum():
+    frame = FRAME - 10
+    scan = measure(frame, scan_path("raster", frame.shape), peak_counts=1e6, rng=0)
+    np.testing.assert_allclose(scan.values, frame, atol=0.2)
+    assert scan.black_level == -10
+
+
+def test_a_read_frame_brings_its_pixel_size_along():
+    full = Measurement(FRAME, np.ones_like(MASK), pixel_size_nm=0.7, name="grid")
+    scan = measure(full, scan_path("random", FRAME.shape, 0.5, rng=0))
+    assert (scan.pixel_size_nm, scan.name) == (0.7, "grid")
+    with pytest.raises(InputError, match="itself a sparse scan"):
+        measure(scan, scan_path("random", FRAME.shape, 0.5, rng=0))
+
+
+def test_same_seed_same_counts():
+    path = scan_path("random", FRAME.shape, 0.5, rng=0)
+    first, second = (measure(FRAME, path, peak_counts=9, rng=5).values for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert not np.array_equal(first, measure(FRAME, path, peak_counts=9, rng=6).values)
+
+
+@pytest.mark.parametrize("options", [{"peak_counts": 0}, {"peak_counts": np.nan}, {"read_noise_counts": 3}])
+def test_bad_doses_are_refused(options):
+    with pytest.raises(InputError):
+        measure(FRAME, scan_path("raster", FRAME.shape), **options)
+
+
+def test_a_path_of_another_shape_is_refused():
+    with pytest.raises(InputError, match="make them equal"):
+        measure(FRAME, scan_path("raster", (16, 16)))
