@@ -90,9 +90,9 @@ def fista_wavelet(
     wavelet : str
         An orthogonal wavelet of PyWavelets.
     threshold : float, optional
-        :math:`\lambda` in units of the samples' standard deviation. If None it is lowered from 1 by factors of
-        :math:`\sqrt 2`, each solution starting the next, until the residual falls to the noise (discrepancy
-        principle; the noise is told by the counts or estimated), or to 1e-3.
+        :math:`\lambda` in units of the samples' standard deviation. If None it is halved from 1, each
+        solution starting the next, until the residual falls to the noise (discrepancy principle; the noise is told by
+        the counts or estimated), or to 1/512.
     iterations : int
         At most this many iterations for each threshold.
     tolerance : float
@@ -115,7 +115,7 @@ def fista_wavelet(
     x = batch.x0
     with torch.inference_mode():
         used = 0.0
-        for value in [threshold] if threshold is not None else np.geomspace(1.0, 1e-3, 21).tolist():
+        for value in [threshold] if threshold is not None else (2.0 ** -np.arange(10)).tolist():
             x, trace = _solve(batch, transform, x, float(value), iterations, tolerance)
             objective += trace
             used = float(value)

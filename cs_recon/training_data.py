@@ -53,8 +53,11 @@ class PairConfig:
     max_counts: float = 2000.0
 
     def __post_init__(self) -> None:
-        if not (self.real_share >= 0 and self.lattice_share >= 0 and self.real_share + self.lattice_share <= 1):
-            raise InputError("real_share and lattice_share must be at least 0 and sum to at most 1")
+        if min(self.real_share, self.lattice_share) < 0 or self.real_share + self.lattice_share > 1:
+            raise InputError(
+                f"real_share is {self.real_share} and lattice_share {self.lattice_share}; "
+                "expected shares of at least 0 that sum to at most 1"
+            )
 
 
 class ScanPairs(Dataset["tuple[Measurement, NDArray[np.float32]]"]):
