@@ -120,8 +120,10 @@ def bench(
 
 
 def bench_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return medians over frames by method: with their own and with the best settings; and on how many frames
-    the learned method, as it comes, beats each at its best."""
+    """Return medians over frames by method, with their own and with the best settings.
+
+    The last columns count the frames on which the learned method, as it comes, beats each at its best.
+    """
     # pandas' type hints do not follow indexing by columns.
     automatic: Any = rows[rows.setting == "automatic"].set_index(["frame", "method"])
     best: Any = rows.groupby(["frame", "method"])[["psnr_db", "ssim"]].max()

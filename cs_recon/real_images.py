@@ -37,7 +37,7 @@ def split_of(name: str) -> Split:
     Examples
     --------
     >>> [split_of(name) for name in ("a", "b", "c", "j")]
-    ['train', 'train', 'validation', 'train']
+    ['train', 'train', 'train', 'validation']
     """
     bucket = int(hashlib.sha256(name.encode()).hexdigest(), 16) % 10
     return "test" if bucket == 0 else "validation" if bucket == 1 else "train"

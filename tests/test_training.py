@@ -17,6 +17,7 @@ from cs_recon.training_data import PairConfig, ScanPairs
 from cs_recon.unrolled import UnrolledConfig
 from simulate import InputError
 
+SPLITS = ("train", "validation", "test")
 CPU = torch.device("cpu")
 TINY = ReconTraining(
     network=UnrolledConfig(steps=1, widths=(4, 4), levels=1),
@@ -32,7 +33,7 @@ def same(a, b):
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path):
     _, whole = train_recon(TINY, tmp_path / "whole", device=CPU, workers=0)
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def kill_after(n, save=save_checkpoint, calls=[]):  # noqa: B006
@@ -40,13 +41,13 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path):
             save(*arguments)
             calls.append(1)
             if len(calls) == n:
-                raise Killed
+                raise KilledError
 
         return saving
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cs_recon.training.save_checkpoint", kill_after(2))
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             train_recon(TINY, tmp_path / "killed", device=CPU, workers=0)
     assert load_checkpoint(tmp_path / "killed" / "checkpoint.pt")["step"] == 4
     _, resumed = train_recon(TINY, tmp_path / "killed", device=CPU, workers=0)
@@ -149,13 +150,11 @@ def real_folder(tmp_path):
 
 
 def test_splits_never_mix_and_cover_everything(real_folder):
-    names = {
-        split: {item.name for item in labelled_images(real_folder, split)} for split in ("train", "validation", "test")
-    }
+    names = {split: {item.name for item in labelled_images(real_folder, split)} for split in SPLITS}
     assert sum(map(len, names.values())) == len(set.union(*names.values())) == 40
     assert min(map(len, names.values())) > 0
     assert all(split_of(name) == split for split, found in names.items() for name in found)
-    train = ScanPairs(PairConfig(size=32, real_folder=str(real_folder), real_share=1.0), 1, 5)
+    train = ScanPairs(PairConfig(size=32, real_folder=str(real_folder), real_share=1.0, lattice_share=0.0), 1, 5)
     assert len(train.real) == len(names["train"])
     assert train[0][1].shape == (32, 32)
     held_out = next(iter(validation_pairs(dataclasses.replace(TINY, data=train.config))))
