@@ -13,6 +13,7 @@ from cs_recon.real_images import Split, labelled_images
 from segmentation.instances import Instances
 from segmentation.methods import segment, segmenters
 from segmentation.scores import coco_ap, score
+from segmentation.training_data import MIN_AREA_PX
 from simulate.detector import measure
 from simulate.errors import InputError
 from simulate.scenes import make_scene, random_config
@@ -37,14 +38,18 @@ class BenchFrame:
 
 
 def simulated_frames(n: int, split: str = "test", size: int = 256) -> Iterator[BenchFrame]:
-    """Yield scenes that no training saw, fully scanned at 20 to 500 counts."""
+    """Yield scenes that no training saw, fully scanned at 20 to 500 counts.
+
+    Particles of which others leave fewer than 16 pixels to see are not asked for.
+    """
     first = TEST_SEED if split == "test" else VALIDATION_SEED
     for index in range(n):
         rng = np.random.default_rng(first + index)
         scene = make_scene(random_config(rng, (size, size)), rng=rng)
         counts = float(np.exp(rng.uniform(np.log(20), np.log(500))))
         noisy = measure(scene.frame, scan_path("raster", scene.frame.shape), peak_counts=counts, rng=rng)  # pyright: ignore[reportArgumentType]
-        yield BenchFrame(f"scene-{index}", noisy.values, scene.labels)
+        seen = np.bincount(scene.labels.ravel()) >= MIN_AREA_PX
+        yield BenchFrame(f"scene-{index}", noisy.values, np.where(seen[scene.labels], scene.labels, 0))
 
 
 def real_frames(folder: str, split: Split = "test") -> Iterator[BenchFrame]:

@@ -179,7 +179,7 @@ def _demo(options: argparse.Namespace) -> None:
         path = scan_path("random", scan.shape, 0.1, rng=0)
         result = _chain(scan_frame(replace(scan, name="demo"), path, peak_counts=50, rng=0), options, progress)
         progress("write")
-        paths = save(result, options.out, record={"command": "demo", "seed": 0})
+        paths = save(result, options.out, record={"demo": True, "seed": 0})
     say(report(result))
     true = truth["equivalent_diameter_nm"]
     say(f"Truth of the simulated frame: {len(true)} particles, median diameter {true.median():.2f} nm")

@@ -1,0 +1,284 @@
+"""The whole chain from Python and from the command line, its files, and its answer to bad input."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from PIL import Image
+
+import cs_recon
+import segmentation
+import simulate
+from segmentation.cli import main
+from segmentation.pipeline import file_stem
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+CLASSICAL = ["--recon", "linear", "--segment", "threshold"]
+
+
+@pytest.fixture(scope="session")
+def scene():
+    config = simulate.SceneConfig(
+        shape=(128, 144), pixel_size_nm=0.5, n_particles=9, diameter_nm=10, shapes=("sphere",), texture=0.02
+    )
+    return simulate.make_scene(config, rng=2)
+
+
+@pytest.fixture
+def frame(tmp_path, scene):
+    file = tmp_path / "grid.tif"
+    cs_recon.write_image(file, scene.frame, pixel_size_nm=0.5)
+    return file
+
+
+def run_main(capsys, *arguments):
+    status = main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_the_chain_finds_and_measures_the_particles(scene):
+    path = simulate.scan_path("random", scene.frame.shape, 0.3, rng=0)
+    scan = simulate.measure(scene.frame, path, peak_counts=200, rng=0, pixel_size_nm=0.5)
+    result = segmentation.run(scan)
+    truth = segmentation.measure(segmentation.Instances(scene.labels, pixel_size_nm=0.5))
+    assert len(result.table) == pytest.approx(len(truth), abs=1)
+    assert result.table.equivalent_diameter_nm.median() == pytest.approx(
+        truth.equivalent_diameter_nm.median(), rel=0.08
+    )
+    assert result.reconstruction.sigma is not None
+    assert set(result.seconds) == {"reconstruct", "segment", "measure"}
+
+
+def test_run_writes_everything_and_says_so(capsys, frame, tmp_path):
+    out = tmp_path / "out"
+    status, printed, _ = run_main(
+        capsys, "run", frame, "--ratio", 0.3, "--peak-counts", 100, *CLASSICAL, "--out", out, "--seed", 4
+    )
+    assert status == 0
+    assert "nm" in printed
+    assert "grid_figure.png" in printed
+    names = {file.name for file in out.iterdir()}
+    expected = {"reconstruction.tif", "labels.tif", "particles.csv", "particles.parquet", "coco.json", "figure.png"}
+    assert {f"grid_{name}" for name in expected} | {"grid_provenance.json"} == names
+    image = cs_recon.read(out / "grid_reconstruction.tif")
+    assert image.pixel_size_nm == pytest.approx(0.5)
+    table, labels = pd.read_csv(out / "grid_particles.csv"), tifffile.imread(out / "grid_labels.tif")
+    pd.testing.assert_frame_equal(table, pd.read_parquet(out / "grid_particles.parquet"), check_dtype=False)
+    assert sorted(table.label) == sorted(set(np.unique(labels)) - {0})
+    record = json.loads((out / "grid_provenance.json").read_text())
+    assert record["seed"] == 4
+    assert record["scan"]["sampling_ratio"] == pytest.approx(0.3, abs=1e-4)
+    assert record["reconstruction"]["method"] == "linear"
+    assert len(json.loads((out / "grid_coco.json").read_text())["annotations"]) == len(table)
+
+
+def test_the_default_methods_record_their_weights(capsys, frame, tmp_path):
+    out = tmp_path / "out"
+    status, _, _ = run_main(capsys, "run", frame, "--ratio", 0.2, "--out", out)
+    assert status == 0
+    record = json.loads((out / "grid_provenance.json").read_text())
+    assert len(record["reconstruction"]["weights_sha256"]) == 64
+    assert (out / "grid_sigma.tif").exists()
+
+
+def test_the_same_seed_gives_the_same_table(capsys, frame, tmp_path):
+    for name in ("a", "b"):
+        run_main(capsys, "run", frame, "--ratio", 0.2, "--peak-counts", 20, *CLASSICAL, "--out", tmp_path / name)
+    assert (tmp_path / "a" / "grid_particles.csv").read_bytes() == (tmp_path / "b" / "grid_particles.csv").read_bytes()
+
+
+def test_every_form_of_a_sparse_scan_gives_the_same_image(capsys, tmp_path, scene):
+    mask = simulate.scan_path("random", scene.frame.shape, 0.3, rng=0).mask
+    values = scene.frame.astype(np.float64)
+    np.save(tmp_path / "full.npy", values)
+    Image.fromarray((mask * 255).astype(np.uint8)).save(tmp_path / "mask.png")
+    np.save(tmp_path / "nan.npy", np.where(mask, values, np.nan))
+    rows, cols = np.nonzero(mask)
+    pd.DataFrame({"row": rows, "col": cols, "value": values[mask]}).to_csv(tmp_path / "list.csv", index=False)
+    images = []
+    for name, extra in (("full.npy", ["--mask", tmp_path / "mask.png"]), ("nan.npy", []), ("list.csv", [])):
+        out = tmp_path / "out" / name
+        status, _, error = run_main(capsys, "reconstruct", tmp_path / name, *extra, "--recon", "linear", "--out", out)
+        assert status == 0, error
+        images.append(tifffile.imread(next(out.glob("*_reconstruction.tif"))))
+    for image in images[1:]:
+        np.testing.assert_allclose(image, images[0][: image.shape[0], : image.shape[1]], rtol=1e-5)
+
+
+def test_a_stack_gives_a_table_of_all_frames(capsys, tmp_path, scene):
+    stack = np.stack([scene.frame, scene.frame[::-1], scene.frame[:, ::-1]])
+    np.save(tmp_path / "movie.npy", stack)
+    status, printed, _ = run_main(
+        capsys, "run", tmp_path / "movie.npy", "--ratio", 0.5, *CLASSICAL, "--out", tmp_path / "out"
+    )
+    assert status == 0
+    table = pd.read_csv(tmp_path / "out" / "movie_all_particles.csv")
+    assert sorted(table.frame.unique()) == [0, 1, 2]
+    assert "3 frames" in printed
+    assert (tmp_path / "out" / "movie_0002_labels.tif").exists()
+
+
+def test_segment_measures_a_full_image(capsys, frame, tmp_path):
+    status, printed, _ = run_main(capsys, "segment", frame, "--segment", "threshold", "--out", tmp_path / "out")
+    assert status == 0
+    assert "9 particles" in printed
+    assert "equivalent_diameter_nm" in pd.read_csv(tmp_path / "out" / "grid_particles.csv")
+
+
+def test_reconstruct_writes_hyperspy_files(capsys, frame, tmp_path):
+    pytest.importorskip("rsciio")
+    out = tmp_path / "out"
+    arguments = ("reconstruct", frame, "--ratio", 0.4, "--recon", "nearest", "--hspy", "--out", out)
+    assert run_main(capsys, *arguments)[0] == 0
+    back, tiff = cs_recon.read(out / "grid_reconstruction.hspy"), cs_recon.read(out / "grid_reconstruction.tif")
+    np.testing.assert_allclose(back.values, tiff.values)
+    assert back.pixel_size_nm == pytest.approx(0.5)
+
+
+def test_the_demo_comes_near_its_truth(capsys, tmp_path):
+    status, printed, _ = run_main(capsys, "demo", "--out", tmp_path)
+    assert status == 0
+    assert "median diameter" in printed
+    table = pd.read_csv(tmp_path / "demo_particles.csv")
+    truth = pd.read_csv(Path(segmentation.__file__).parent / "data" / "demo_truth.csv")
+    assert len(table) == pytest.approx(len(truth), rel=0.15)
+    assert table.equivalent_diameter_nm.median() == pytest.approx(truth.equivalent_diameter_nm.median(), rel=0.1)
+
+
+def test_the_packaged_frame_is_what_its_generator_draws(tmp_path):
+    from segmentation.data import make_demo
+
+    make_demo.main(tmp_path)
+    packaged = Path(make_demo.__file__).parent
+    drawn, shipped = (cs_recon.read(folder / "demo_frame.tif") for folder in (tmp_path, packaged))
+    np.testing.assert_allclose(drawn.values, shipped.values, atol=1)
+    assert shipped.pixel_size_nm == pytest.approx(0.3)
+    assert (tmp_path / "demo_truth.csv").read_text() == (packaged / "demo_truth.csv").read_text()
+
+
+def test_methods_lists_every_name(capsys):
+    status, printed, _ = run_main(capsys, "methods")
+    assert status == 0
+    names = (*simulate.schemes.names, *cs_recon.reconstructors.names, *segmentation.segmenters.names)
+    assert all(name in printed for name in names)
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="needs the real frames of ../shared/data")
+def test_end_to_end_on_a_real_haadf_frame(capsys, tmp_path):
+    pytest.importorskip("rsciio")
+    status, printed, error = run_main(
+        capsys, "run", DATA / "stem" / "jeol_haadf.dm4", "--ratio", 0.5, "--out", tmp_path
+    )
+    assert status == 0, error
+    table = pd.read_csv(tmp_path / "jeol_haadf_particles.csv")
+    assert "nm" in printed
+    assert (table.equivalent_diameter_nm < 112 * 1.249).all()
+    assert len(table) > 0
+
+
+def broken(tmp_path, name, content=b""):
+    file = tmp_path / name
+    file.write_bytes(content)
+    return file
+
+
+def saved(tmp_path, name, array):
+    np.save(tmp_path / name, array)
+    return tmp_path / name
+
+
+FRAME = np.add.outer(np.arange(32.0), np.arange(40.0))
+BAD = {
+    "missing file": (lambda t: [t / "gird.tif"], "grid.tif"),
+    "folder": (lambda t: [t], "expected a file"),
+    "empty file": (lambda t: [broken(t, "empty.tif")], "empty.tif"),
+    "truncated file": (lambda t: [broken(t, "cut.tif", (t / "grid.tif").read_bytes()[:3000])], "cut.tif"),
+    "unknown format": (lambda t: [broken(t, "notes.docx", b"hello")], "docx"),
+    "colour photograph": (lambda t: [photo(t)], "--grey"),
+    "infinity": (lambda t: [saved(t, "inf.npy", np.where(FRAME == 5, np.inf, FRAME))], "infinite"),
+    "1 x N": (lambda t: [saved(t, "line.npy", FRAME[:1])], "1 x 40"),
+    "constant": (lambda t: [saved(t, "flat.npy", np.ones((32, 32)))], "contrast"),
+    "mask of another shape": (lambda t: [t / "grid.tif", "--mask", saved(t, "m.npy", FRAME > 9)], "shape"),
+    "mask of nothing": (
+        lambda t: [saved(t, "f.npy", FRAME), "--mask", saved(t, "m.npy", FRAME < 0)],
+        "samples no pixel",
+    ),
+    "missing mask": (lambda t: [t / "grid.tif", "--mask", t / "nowhere.npy"], "nowhere.npy"),
+    "ratio 0": (lambda t: [t / "grid.tif", "--ratio", "0"], "above 0"),
+    "ratio 1.5": (lambda t: [t / "grid.tif", "--ratio", "1.5"], "at most 1"),
+    "ratio ten": (lambda t: [t / "grid.tif", "--ratio", "ten"], "--ratio"),
+    "ratio and mask": (lambda t: [t / "grid.tif", "--ratio", "0.1", "--mask", t / "grid.tif"], "give one"),
+    "peak counts": (lambda t: [t / "grid.tif", "--ratio", "0.1", "--peak-counts", "-3"], "peak counts"),
+    "scheme": (lambda t: [t / "grid.tif", "--ratio", "0.1", "--scheme", "randon"], "did you mean 'random'"),
+    "recon": (lambda t: [t / "grid.tif", "--recon", "fitsa"], "did you mean 'fista'"),
+    "segment": (lambda t: [t / "grid.tif", "--segment", "mask-rcn"], "did you mean 'mask-rcnn'"),
+    "pixel size": (lambda t: [t / "grid.tif", "--pixel-size-nm", "0"], "pixel size is 0"),
+    "no cuda": (lambda t: [t / "grid.tif", "--device", "cuda"], "cuda"),
+    "device": (lambda t: [t / "grid.tif", "--device", "gpu"], "auto, cpu or cuda"),
+    "weights missing": (lambda t: [t / "grid.tif", "--recon-weights", t / "w.safetensors"], "no weights file"),
+    "weights altered": (lambda t: [t / "grid.tif", "--recon-weights", altered(t)], "hash"),
+    "weights of another": (lambda t: [t / "grid.tif", "--segment-weights", shipped()], "holds weights of"),
+    "option": (lambda t: [t / "grid.tif", "--rato", "0.1"], "--rato"),
+}
+
+
+def photo(tmp_path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(tmp_path / "cat.png")
+    return tmp_path / "cat.png"
+
+
+def shipped():
+    return Path(cs_recon.__file__).parent / "weights" / "unrolled-ista.safetensors"
+
+
+def altered(tmp_path):
+    content = bytearray(shipped().read_bytes())
+    content[-100] ^= 1
+    return broken(tmp_path, "altered.safetensors", bytes(content))
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_leaves_nothing(capsys, frame, tmp_path, case):
+    arguments, message = BAD[case]
+    if case == "no cuda":
+        import torch
+
+        if torch.cuda.is_available():
+            pytest.skip("there is a CUDA device here")
+    out = tmp_path / "never"
+    status, printed, error = run_main(capsys, "run", *arguments(tmp_path), "--out", out)
+    assert status == 2
+    lines = [line for line in error.replace("\r", "\n").splitlines() if line.startswith("cs-stem: error:")]
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert "Traceback" not in error
+    assert printed == ""
+    assert not out.exists() or list(out.iterdir()) == []
+
+
+def test_an_output_folder_that_cannot_be_made(capsys, frame, tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    status, _, error = run_main(capsys, "run", frame, *CLASSICAL, "--out", tmp_path / "taken" / "out")
+    assert status == 2
+    assert "cannot make the output folder" in error
+
+
+def test_a_colour_image_is_converted_when_asked(capsys, tmp_path):
+    status, _, error = run_main(capsys, "run", photo(tmp_path), "--grey", *CLASSICAL, "--out", tmp_path / "out")
+    assert status == 0, error
+
+
+def test_an_unknown_command_gets_the_nearest_name(capsys):
+    status, _, error = run_main(capsys, "reconstrct", "x")
+    assert status == 2
+    assert "did you mean 'reconstruct'" in error
+
+
+def test_names_become_file_names():
+    assert file_stem("movie[3]") == "movie_0003"
+    assert file_stem("a b/c") == "a_b_c"
+    assert file_stem("") == "scan"

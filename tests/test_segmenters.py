@@ -1,0 +1,71 @@
+"""Every registered segmentation method, by the same tests: a new one gets them free."""
+
+import numpy as np
+import pytest
+
+from cs_recon import reconstruct
+from segmentation import average_precision, segment, segmenters
+from simulate import InputError, Measurement, SceneConfig, make_scene, measure, scan_path
+
+SCENE = make_scene(
+    SceneConfig(shape=(160, 192), n_particles=10, diameter_nm=12, shapes=("sphere",), texture=0.02), rng=6
+)
+
+
+@pytest.mark.parametrize("method", segmenters.names)
+class TestEveryMethod:
+    def test_it_finds_well_separated_particles(self, method):
+        found = segment(SCENE.frame, method, pixel_size_nm=0.5)
+        assert average_precision(SCENE.labels, found.labels, 0.5) >= 0.8
+        assert found.labels.dtype == np.int32
+        assert found.labels.shape == SCENE.frame.shape
+        assert (found.pixel_size_nm, found.method) == (0.5, method)
+        np.testing.assert_array_equal(found.intensity, SCENE.frame)
+
+    @pytest.mark.parametrize(("gain", "offset"), [(1e-6, 0.0), (1e6, 0.0), (4.0, -300.0)])
+    def test_the_unit_does_not_matter(self, method, gain, offset):
+        base = segment(SCENE.frame, method)
+        other = segment(SCENE.frame.astype(np.float64) * gain + offset, method)
+        assert average_precision(base.labels, other.labels, 0.9) > 0.9
+
+    def test_a_blank_image_is_empty_without_a_warning(self, method):
+        assert len(segment(np.zeros((64, 64)), method)) == 0
+
+    def test_a_frame_that_is_hardly_larger_than_a_particle(self, method):
+        assert segment(SCENE.frame[:16, :16], method).labels.shape == (16, 16)
+
+    def test_reconstructions_and_full_scans_bring_name_and_pixel_size(self, method):
+        scan = measure(SCENE.frame, scan_path("raster", SCENE.frame.shape), pixel_size_nm=0.25, name="lot 7")
+        for image in (scan, reconstruct(scan, "nearest")):
+            found = segment(image, method)
+            assert (found.pixel_size_nm, found.name) == (0.25, "lot 7")
+
+    def test_an_unknown_option_is_refused(self, method):
+        with pytest.raises(InputError, match="has no option"):
+            segment(SCENE.frame, method, treshold=1)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.full((32, 32), np.nan), "NaN or infinite"),
+        (np.zeros((1, 32)), "at least 8 x 8"),
+        (np.zeros((32, 32, 3)), "3 dimensions"),
+        (np.zeros((32, 32), complex), "real numbers"),
+        (Measurement(SCENE.frame, np.indices(SCENE.frame.shape).sum(axis=0) % 2 == 0), "reconstruct it first"),
+    ],
+)
+def test_bad_images_are_one_clear_line(image, message):
+    with pytest.raises(InputError, match=message):
+        segment(image, "threshold")
+
+
+def test_a_misspelt_method_gets_the_nearest_name():
+    with pytest.raises(InputError, match="did you mean 'mask-rcnn'"):
+        segment(SCENE.frame, "maskrcnn")
+
+
+@pytest.mark.parametrize("min_score", [-0.1, 1.5])
+def test_bad_scores(min_score):
+    with pytest.raises(InputError, match="min_score"):
+        segment(SCENE.frame, "mask-rcnn", min_score=min_score)
