@@ -662,7 +662,7 @@ def test_cmyk(tmp_path):
 # --- the boundary
 
 
-def test_guard_lets_no_third_party_exception_out(recwarn):
+def test_guard_lets_no_third_party_exception_out(recwarn, caplog):
     import logging
 
     def fail():
@@ -675,6 +675,7 @@ def test_guard_lets_no_third_party_exception_out(recwarn):
     assert "\n" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert not recwarn
+    assert not caplog.records
 
 
 def test_guard_keeps_our_own_message():

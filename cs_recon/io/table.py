@@ -66,7 +66,7 @@ def read_table(path: Path) -> Table:
 
 def whole_numbers(numbers: NDArray[np.float64], name: str) -> NDArray[np.int64]:
     """Return pixel indices as integers, or raise `InputError`."""
-    bad = ~np.isfinite(numbers) | (numbers < 0) | (numbers != np.floor(numbers)) | (numbers > 2**31)
+    bad = (numbers < 0) | (numbers != np.floor(numbers)) | (numbers > 2**31)  # NaN differs from itself
     if bad.any():
         raise InputError(
             f"{name} is {numbers[bad][0]:g} in sample {int(np.flatnonzero(bad)[0]) + 1}; "
