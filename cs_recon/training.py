@@ -159,7 +159,8 @@ def _restore(
 
 
 def _fast_bf16(device: torch.device) -> bool:
-    return device.type == "cuda" or bool(torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported())
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return device.type == "cuda" or bool(torch.backends.mkldnn.is_available() and supported())
 
 
 @torch.no_grad()

@@ -278,6 +278,73 @@ def test_an_unknown_command_gets_the_nearest_name(capsys):
     assert "did you mean 'reconstruct'" in error
 
 
+TINY_RECON = """
+[network]
+steps = 1
+widths = [4, 4]
+levels = 1
+[data]
+size = 32
+[loop]
+steps = 2
+batch_size = 2
+"""
+TINY_SEGMENT = """
+[network]
+widths = [8, 8, 8, 8]
+pyramid = 8
+[data]
+size = 64
+[loop]
+steps = 2
+batch_size = 2
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "option"),
+    [("recon", TINY_RECON, "--recon-weights"), ("segment", TINY_SEGMENT, "--segment-weights")],
+)
+def test_trained_weights_work_in_the_chain(capsys, frame, tmp_path, kind, text, option):
+    (tmp_path / "tiny.toml").write_text(text)
+    runs = tmp_path / "runs"
+    status, printed, error = run_main(capsys, "train", kind, tmp_path / "tiny.toml", "--out", runs, "--device", "cpu")
+    assert status == 0, error
+    (weights,) = runs.glob("*.safetensors")
+    assert str(weights) in printed
+    status, _, error = run_main(capsys, "run", frame, "--ratio", 0.3, option, weights, "--out", tmp_path / "out")
+    assert status == 0, error
+
+
+@pytest.mark.parametrize("kind", ["recon", "segment"])
+def test_a_misspelt_training_key_is_one_line(capsys, tmp_path, kind):
+    (tmp_path / "bad.toml").write_text("[loop]\nbatchsize = 3")
+    status, _, error = run_main(capsys, "train", kind, tmp_path / "bad.toml", "--out", tmp_path / "runs")
+    assert status == 2
+    assert "did you mean 'batch_size'" in error
+
+
+def test_the_tables_are_redrawn_by_their_commands(capsys, tmp_path):
+    from cs_recon import bench
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench, "SETTINGS", {"linear": [{"smooth_px": 2.0}]})
+        patch.setattr(bench, "reconstructors", _Few())
+        status, printed, error = run_main(capsys, "bench", "recon", "--frames", 2, "--out", tmp_path)
+    assert status == 0, error
+    assert "10.00% sampled" in printed
+    rows = pd.read_csv(tmp_path / "recon-simulated.csv")
+    assert set(rows.method) == {"linear", "unrolled-ista"}
+    assert set(rows[rows.method == "linear"].setting) == {"automatic", "smooth_px=2.0"}
+    status, printed, error = run_main(capsys, "bench", "segment", "--frames", 2, "--split", "validation")
+    assert status == 0, error
+    assert "average_precision@0.5" in printed
+
+
+class _Few:
+    names = ("linear", "unrolled-ista")
+
+
 def test_names_become_file_names():
     assert file_stem("movie[3]") == "movie_0003"
     assert file_stem("a b/c") == "a_b_c"

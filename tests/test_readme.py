@@ -1,0 +1,72 @@
+"""The README's example runs, and its commands are ones that exist."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import cs_recon
+import simulate
+from segmentation.cli import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.S)
+
+
+def test_the_python_example_runs_as_it_stands(tmp_path):
+    (example,) = blocks("python")
+    assert len(example.strip().splitlines()) <= 24
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert "PSNR" in run.stdout
+    assert (tmp_path / "my-results" / "scan_particles.csv").exists()
+
+
+@pytest.fixture(scope="module")
+def users_folder(tmp_path_factory):
+    """A folder with a small file for each name that the commands use."""
+    folder = tmp_path_factory.mktemp("user")
+    scene = simulate.make_scene(simulate.SceneConfig(shape=(96, 96), n_particles=6, diameter_nm=8), rng=0)
+    mask = simulate.scan_path("random", (96, 96), 0.3, rng=0).mask
+    cs_recon.write_image(folder / "frame.tif", scene.frame, pixel_size_nm=0.5)
+    cs_recon.write_image(folder / "scan.tif", scene.frame, pixel_size_nm=0.5)
+    Image.fromarray(mask.astype(np.uint8) * 255).save(folder / "mask.png")
+    np.save(folder / "scan.npy", np.where(mask, scene.frame, np.nan))
+    cs_recon.write_sparse(folder / "samples.csv", cs_recon.Measurement(scene.frame, mask))
+    real = ROOT.parent / "shared" / "data" / "stem" / "jeol_haadf.dm4"
+    if real.exists():
+        shutil.copy(real, folder / "frame.dm4")
+    return folder
+
+
+COMMANDS = [line.split("#")[0].strip() for block in blocks("bash") for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("cs-stem")])
+def test_every_command_runs(command, users_folder, monkeypatch, capsys):
+    if "bench" in command:
+        pytest.skip("takes minutes: it redraws a table")
+    if "frame.dm4" in command and not (users_folder / "frame.dm4").exists():
+        pytest.skip("needs the real frames of ../shared/data")
+    monkeypatch.chdir(users_folder)
+    assert main(shlex.split(command)[1:]) == 0, capsys.readouterr().err
+
+
+def test_its_pictures_and_links_are_there():
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert links
+    for link in links:
+        if not link.startswith("http"):
+            assert (ROOT / link).exists(), link
