@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 POLARITIES = ("auto", "bright", "dark")
+THRESHOLDS = ("half-height", "otsu")
 DETECTION_SIGMAS = 5.0  # how far above the background's spread a pixel is surely particle
 PEAK_SIGMAS = 7.0  # which its brightest pixel must exceed: Poisson noise has a long tail
 DETECTION_SHARE = 0.05  # and at least this share of the frame's range, for frames without noise
+HEIGHT_QUANTILE = 0.8  # of a particle's sure pixels: above its blurred rim, below its noise
+REACH_PX = 3.0  # how far outside the sure pixels a particle may reach
 SMOOTHINGS_PX = (1.0, 1.5, 2.0, 3.0)  # tried in this order, until
 ENOUGH_CONTRAST = 10.0  # the median sure pixel stands out by this many of the background's standard deviations
 
@@ -24,10 +27,10 @@ def threshold_segment(
     image: ArrayLike,
     *,
     polarity: str = "auto",
+    threshold: str = "half-height",
     min_area_px: float = 12,
     smoothing_px: float | None = None,
     background_degree: int = 2,
-    local_window_px: float | None = None,
     split_depth_px: float = 0.75,
 ) -> NDArray[np.int32]:
     r"""Segment particles by threshold and watershed.
@@ -38,9 +41,8 @@ def threshold_segment(
        of step 3 stand out by 10 standard deviations (else the one with which they stand out most).
     3. Connected pixels that deviate from the background by more than 5 of its robust standard deviations (and 5 % of
        the range), and somewhere by 7, are surely particle. None: the frame is empty.
-    4. Otsu's threshold over those pixels and as many around them, so that few particles on a large frame are found as
-       well as many; or, with `local_window_px`, half the height of the sure pixels in that neighbourhood, for particles
-       that differ in brightness from place to place.
+    4. Threshold each particle at half its own height (the 80 % quantile of its sure pixels), or all at Otsu's threshold
+       over the sure pixels and as many around them, so that few particles on a large frame are found as well as many.
     5. Fill holes.
     6. Split touching particles: watershed of the distance to the background, from its maxima that rise
        `split_depth_px` above the saddle to a higher one.
@@ -52,14 +54,14 @@ def threshold_segment(
     polarity : {"auto", "bright", "dark"}
         Particles brighter or darker than the background. "auto" takes the sign with the larger summed deviation among
         the sure pixels of step 3, bright where they are equal.
+    threshold : {"half-height", "otsu"}
+        One threshold a particle, for particles that differ in brightness, or one for all.
     min_area_px : float
         Particles of fewer pixels are dropped, in pixels.
     smoothing_px : float, optional
         Standard deviation of the Gaussian, in pixels; 0 for none; chosen by the noise if None.
     background_degree : int
         Degree of the polynomial, 0 (a constant) to 4.
-    local_window_px : float, optional
-        Standard deviation of the Gaussian neighbourhood of the local threshold, in pixels: about a particle's radius.
     split_depth_px : float
         How much a neck must be narrower (in radius, pixels) than the smaller particle to be cut.
 
@@ -88,7 +90,9 @@ def threshold_segment(
     """
     from skimage.filters import threshold_otsu
 
-    _check_options(polarity, min_area_px, smoothing_px, background_degree, split_depth_px)
+    _check_choice(polarity, "polarity", POLARITIES)
+    _check_choice(threshold, "threshold", THRESHOLDS)
+    _check_options(min_area_px, smoothing_px, background_degree, split_depth_px)
     frame = _check_image(image)
     flattened = frame - background(frame, background_degree)
     if np.ptp(flattened) <= 1e-9 * np.abs(frame).max():
@@ -102,19 +106,19 @@ def threshold_segment(
             break
     if best is None:
         return np.zeros(frame.shape, dtype=np.int32)
-    flat, sure, _, level = best
-    threshold = threshold_otsu(flat[_with_surroundings(sure)])
-    if local_window_px is not None:
-        threshold = np.maximum(_half_local_height(flat, sure, local_window_px), level)
-    mask = flat > threshold
+    flat, sure, _ = best
+    if threshold == "otsu":
+        mask = flat > threshold_otsu(flat[_with_surroundings(sure)])
+    else:
+        mask = flat > _half_heights(flat, sure, split_depth_px)
     mask = ndimage.binary_fill_holes(mask)
     return _drop_small(split_touching(np.asarray(mask), split_depth_px), min_area_px)
 
 
 def _detect(
     level_frame: NDArray, smoothing_px: float, polarity: str, min_area_px: float
-) -> tuple[NDArray, NDArray[np.bool_], float, float] | None:
-    """Smoothed frame (particles bright), its sure pixels, their contrast in sigmas and the level they exceed."""
+) -> tuple[NDArray, NDArray[np.bool_], float] | None:
+    """Smoothed frame (particles bright), its sure pixels, and their contrast in sigmas."""
     flat = ndimage.gaussian_filter(level_frame, smoothing_px) if smoothing_px else level_frame
     flat = flat - np.median(flat)
     sigma = _robust_sigma(flat)
@@ -127,7 +131,7 @@ def _detect(
     sure = (peaks > max(PEAK_SIGMAS * sigma, level))[parts]
     if not sure.any():
         return None
-    return flat, sure, float(np.median(flat[sure])) / max(sigma, 1e-6 * level), level
+    return flat, sure, float(np.median(flat[sure])) / max(sigma, 1e-6 * level)
 
 
 def split_touching(mask: ArrayLike, depth_px: float = 0.75) -> NDArray[np.int32]:
@@ -224,12 +228,17 @@ def _with_surroundings(sure: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(distance <= reach)
 
 
-def _half_local_height(flat: NDArray, sure: NDArray[np.bool_], window_px: float) -> NDArray[np.float64]:
-    """Half the mean of the sure pixels in a Gaussian neighbourhood; infinite where none is near."""
-    window = check_positive(window_px, "local_window_px", "give about a particle's radius in pixels")
-    weight = ndimage.gaussian_filter(sure.astype(np.float64), window)
-    height = ndimage.gaussian_filter(np.where(sure, flat, 0.0), window)
-    return np.divide(height, 2 * weight, out=np.full(flat.shape, np.inf), where=weight > 1e-9)
+def _half_heights(flat: NDArray, sure: NDArray[np.bool_], split_depth_px: float) -> NDArray[np.float64]:
+    """Half the height of the nearest particle; infinite farther than `REACH_PX` from every sure pixel."""
+    parts = split_touching(np.asarray(ndimage.binary_fill_holes(sure)), split_depth_px)
+    inside = parts > 0
+    labels, values = parts[inside], flat[inside]
+    order = np.lexsort((values, labels))
+    sizes = np.bincount(labels)[1:]
+    position = np.cumsum(sizes) - sizes + (HEIGHT_QUANTILE * (sizes - 1)).astype(int)
+    half = np.append(np.inf, values[order][position] / 2)
+    distance, nearest = ndimage.distance_transform_edt(~inside, return_indices=True)  # pyright: ignore[reportGeneralTypeIssues]
+    return np.where(distance <= REACH_PX, half[parts[tuple(nearest)]], np.inf)
 
 
 def _label(mask: NDArray, connectivity: int) -> NDArray[np.int32]:
@@ -270,13 +279,15 @@ def _check_image(image: ArrayLike) -> NDArray[np.float64]:
     return array.astype(np.float64)
 
 
-def _check_options(polarity: str, min_area: float, smoothing: float | None, degree: int, split_depth: float) -> None:
-    if polarity not in POLARITIES:
-        hint = nearest_name(str(polarity), POLARITIES)
-        raise InputError(f"unknown polarity {polarity!r}{hint}; known: {', '.join(POLARITIES)}")
+def _check_options(min_area: float, smoothing: float | None, degree: int, split_depth: float) -> None:
     check_positive(min_area, "min_area_px", "give a number of pixels, 1 to keep everything")
     check_positive(split_depth, "split_depth_px", "give pixels, e.g. 0.75; a large number splits nothing")
     if smoothing is not None and not (np.isfinite(smoothing) and smoothing >= 0):
         raise InputError(f"smoothing_px is {smoothing}; expected a finite number of at least 0")
     if degree not in range(5):
         raise InputError(f"background_degree is {degree}; expected a whole number from 0 to 4")
+
+
+def _check_choice(value: str, what: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise InputError(f"unknown {what} {value!r}{nearest_name(str(value), known)}; known: {', '.join(known)}")
