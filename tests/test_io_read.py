@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import sys
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -223,11 +224,16 @@ def test_read_frames_always_gives_a_list(saved):
 
 
 def test_a_long_stack_is_not_read_at_once(tmp_path):
-    path = tmp_path / "long.npy"
-    stack = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint16, shape=(200_000, 64, 64))  # a sparse file
-    stack[0, 0] = np.arange(64)
-    stack.flush()
-    assert next(iter_frames(path)).values[0, 9] == 9
+    stack = np.arange(500 * 64 * 64).reshape(500, 64, 64).astype(np.uint16)  # 4 MB, 16 MB as float64
+    np.save(tmp_path / "long.npy", stack)
+    tifffile.imwrite(tmp_path / "long.tif", stack, photometric="minisblack")
+    for path in (tmp_path / "long.npy", tmp_path / "long.tif"):
+        next(iter_frames(path))  # imports
+        tracemalloc.start()
+        assert next(iter_frames(path)).values[0, 9] == 9
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 2e6
 
 
 # --- calibration
@@ -461,7 +467,7 @@ def test_complex_data(tmp_path, suffix):
         plugin.file_writer(str(path), signal_dict(data))
     else:
         SAVE[suffix](path, data)
-    assert "complex" in message_of(path)
+    assert "save its amplitude or phase" in message_of(path)
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz"])
@@ -638,6 +644,11 @@ def test_colour_tables(tmp_path):
     table = np.stack([np.arange(256), np.arange(256) // 2, np.zeros(256)]).astype(np.uint16) * 257
     tifffile.imwrite(tmp_path / "fire.tif", FRAME.astype(np.uint8), photometric="palette", colormap=table)
     assert "3 differing channels" in message_of(tmp_path / "fire.tif")
+
+
+def test_a_transparent_grey_level_is_refused(tmp_path):
+    Image.fromarray(FRAME.astype(np.uint8)).save(tmp_path / "a.png", transparency=int(FRAME[9, 9]))
+    assert "transparent" in message_of(tmp_path / "a.png")
 
 
 def test_16_bit_colour_png_is_not_read_with_8_bits(tmp_path):
