@@ -44,6 +44,9 @@ class MaskRCNNConfig:
         Channels of the feature pyramid and the heads.
     anchors_px : tuple of (float, float)
         Anchor sides at each level (strides 4, 8, 16, 32), in pixels; each with aspect ratios 1/2, 1 and 2.
+    roi_samples, roi_positive_share : int, float
+        How many proposals of an image the heads learn from, and at most which share of them particles: the rest teach
+        what is none.
     max_particles : int
         The most particles in one frame.
     min_score, box_nms : float
@@ -54,6 +57,8 @@ class MaskRCNNConfig:
     widths: tuple[int, ...] = (48, 96, 160, 224)
     pyramid: int = 64
     anchors_px: tuple[tuple[float, ...], ...] = ((8, 14), (22, 36), (56, 90), (140, 220))
+    roi_samples: int = 96
+    roi_positive_share: float = 0.25
     max_particles: int = 3000
     min_score: float = 0.05
     box_nms: float = 0.5
@@ -140,8 +145,8 @@ class ParticleHeads(RoIHeads):
             box_predictor=FastRCNNPredictor(256, 2),
             fg_iou_thresh=0.5,
             bg_iou_thresh=0.5,
-            batch_size_per_image=64,
-            positive_fraction=0.4,
+            batch_size_per_image=config.roi_samples,
+            positive_fraction=config.roi_positive_share,
             bbox_reg_weights=None,
             score_thresh=config.min_score,
             nms_thresh=config.box_nms,
