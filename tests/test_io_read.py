@@ -453,7 +453,7 @@ def test_a_line_is_no_frame(tmp_path, suffix):
     path = tmp_path / f"line{suffix}"
     SAVE[suffix](path, FRAME[:1])
     message = message_of(path)
-    assert "1 x 32" in message or "line" in message
+    assert "frame is 1 x 32 pixels" in message or "holds a line" in message
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".npy", ".npz", ".hspy"])
@@ -514,6 +514,8 @@ def test_a_frame_of_a_stack_is_named(tmp_path):
 def test_other_shapes(tmp_path, shape):
     np.save(tmp_path / "a.npy", np.zeros(shape))
     assert "expected an image" in message_of(tmp_path / "a.npy")
+    np.savez(tmp_path / "a.npz", np.zeros(shape))
+    assert "expected" in message_of(tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize(
