@@ -114,15 +114,16 @@ def _as_image(image: ArrayLike | Reconstruction | Measurement) -> NDArray[np.flo
     return array.astype(np.float64)
 
 
-@segmenters.register("threshold", "background flattening, Otsu threshold, watershed: the classical floor")
+@segmenters.register("threshold", "background flattening, threshold at half height, watershed: the classical floor")
 def threshold(
     image: NDArray[np.float64],
     *,
     device: str = "cpu",
     polarity: str = "auto",
+    level: str = "half-height",
     min_area_px: float = 12.0,
 ) -> Instances:
-    """Segment by `threshold_segment`; computed on the CPU."""
+    """Segment by `threshold_segment` (`level` is its `threshold`); computed on the CPU."""
     if np.ptp(image) == 0:
         return Instances(np.zeros(image.shape, dtype=np.int32))
-    return Instances(threshold_segment(image, polarity=polarity, min_area_px=min_area_px))
+    return Instances(threshold_segment(image, polarity=polarity, threshold=level, min_area_px=min_area_px))

@@ -65,6 +65,7 @@ def add_commands(commands: Any) -> None:
 def _frame_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("frame", type=Path, metavar="FRAME", help="TIFF, PNG, NPY, NPZ, CSV, DM3/DM4, EMD, MRC, ...")
     parser.add_argument("--pixel-size-nm", type=float, metavar="X", help="pixel size, if the file does not know it")
+    parser.add_argument("--signal", metavar="NAME", help="which image of a file with several: its title or number")
     parser.add_argument("--grey", action="store_true", help="convert a colour image by luminance")
     parser.add_argument("--out", type=Path, default=Path("cs-stem-output"), metavar="DIR", help="where to write")
     parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda")
@@ -142,7 +143,7 @@ def _reconstruct(options: argparse.Namespace) -> None:
 
 def _segment(options: argparse.Namespace) -> None:
     _check_methods(options)
-    frames = read_frames(options.frame, pixel_size_nm=options.pixel_size_nm, grey=options.grey)
+    frames = read_frames(options.frame, **_read_options(options))
     make_folder(options.out)
     for frame, progress in _with_progress(frames):
         progress("segment")
@@ -213,13 +214,7 @@ def _check_methods(options: argparse.Namespace) -> None:
 
 
 def _scans(options: argparse.Namespace) -> list[Measurement]:
-    scans = read_frames(
-        options.frame,
-        mask=options.mask,
-        coordinates=options.coordinates,
-        pixel_size_nm=options.pixel_size_nm,
-        grey=options.grey,
-    )
+    scans = read_frames(options.frame, mask=options.mask, coordinates=options.coordinates, **_read_options(options))
     if options.ratio is None and options.peak_counts is None:
         return scans
     scheme, ratio = (options.scheme, options.ratio) if options.ratio is not None else ("raster", 1.0)
@@ -232,6 +227,10 @@ def _scans(options: argparse.Namespace) -> list[Measurement]:
         )
         for index, frame in enumerate(scans)
     ]
+
+
+def _read_options(options: argparse.Namespace) -> dict[str, Any]:
+    return {"pixel_size_nm": options.pixel_size_nm, "grey": options.grey, "signal": options.signal}
 
 
 def _weights(path: str) -> dict[str, Any]:
