@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from cs_recon.batch import ScanBatch
     from simulate.measurement import Measurement
 
+WARM_ITERATIONS = 15
+SMALLEST_THRESHOLD = 1 / 512
+
 
 @reconstructors.register("nearest", "each pixel takes the value of the nearest sample (scipy)")
 def nearest(measurement: Measurement, *, device: str = "cpu", smooth_px: float = 0.0) -> Reconstruction:
@@ -90,18 +93,18 @@ def fista_wavelet(
     wavelet : str
         An orthogonal wavelet of PyWavelets.
     threshold : float, optional
-        :math:`\lambda` in units of the samples' standard deviation. If None it is halved from 1, each
-        solution starting the next, until the residual falls to the noise (discrepancy principle; the noise is told by
-        the counts or estimated), or to 1/512.
+        :math:`\lambda` in units of the samples' standard deviation. If None it is halved from 1, a few iterations
+        each, until the residual falls to the noise (discrepancy principle; the noise is told by the counts or
+        estimated), or to 1/512; the solution then starts from there.
     iterations : int
-        At most this many iterations for each threshold.
+        At most this many iterations at the final threshold.
     tolerance : float
         Stop when an iteration changes the image by less than this share of its norm.
 
     Returns
     -------
     Reconstruction
-        With the objective of every iteration in ``trace["objective"]``.
+        With the objective of every iteration at the final threshold in ``trace["objective"]``.
     """
     if iterations < 1:
         raise InputError(f"iterations is {iterations}; expected 1 or more")
@@ -111,18 +114,17 @@ def fista_wavelet(
     transform = OrthogonalWavelet(wavelet, levels)
     batch = make_batch([measurement], multiple=2**levels, device=pick_device(device))
     noise = _rms_noise(measurement, batch)
-    objective: list[float] = []
     x = batch.x0
     with torch.inference_mode():
-        used = 0.0
-        for value in [threshold] if threshold is not None else (2.0 ** -np.arange(10)).tolist():
-            x, trace = _solve(batch, transform, x, float(value), iterations, tolerance)
-            objective += trace
-            used = float(value)
-            if _residual(batch, x) <= noise:
-                break
+        if threshold is None:
+            threshold = 1.0
+            x, _ = _solve(batch, transform, x, threshold, WARM_ITERATIONS, tolerance)
+            while threshold > SMALLEST_THRESHOLD and _residual(batch, x) > noise:
+                threshold /= 2
+                x, _ = _solve(batch, transform, x, threshold, WARM_ITERATIONS, tolerance)
+        x, objective = _solve(batch, transform, x, threshold, iterations, tolerance)
         image = batch.denormalise(x)[0, 0].cpu().numpy()
-    info = {"wavelet": wavelet, "threshold": used, "iterations": len(objective)}
+    info = {"wavelet": wavelet, "threshold": threshold, "iterations": len(objective)}
     return _result(measurement, image, "fista", trace={"objective": objective}, info=info)
 
 

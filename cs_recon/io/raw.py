@@ -91,7 +91,8 @@ def choose(names: Sequence[str], signal: str | int | None, what: str) -> int:
         if len(names) == 1:
             return 0
         raise InputError(
-            f"holds {len(names)} {what} ({', '.join(names)}); expected one: choose with signal= or --signal (its name or number)"
+            f"holds {len(names)} {what} ({', '.join(names)}); expected one: "
+            "choose with signal= or --signal (its name or number)"
         )
     if isinstance(signal, str) and not signal.isdecimal():
         if names.count(signal) == 1:
