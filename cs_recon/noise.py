@@ -43,9 +43,9 @@ def estimate_noise(measurement: Measurement) -> float:
     positions = np.argwhere(mask)
     if len(positions) < 3:
         return 0.0
-    _, nearest = KDTree(positions).query(positions, k=2)
+    neighbours = np.asarray(KDTree(positions).query(positions, k=2)[1])
     samples = measurement.samples
-    return _robust_sigma((samples - samples[nearest[:, 1]]) / np.sqrt(2))
+    return _robust_sigma((samples - samples[neighbours[:, 1]]) / np.sqrt(2))
 
 
 def _robust_sigma(differences: np.ndarray) -> float:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from segmentation.pipeline import Result
     from simulate.measurement import Measurement
 
-STAGES = ("scan", "reconstruct", "segment", "measure", "write")
+STAGES = ("reconstruct", "segment", "measure", "write")
 
 
 def add_commands(commands: Any) -> None:
@@ -87,6 +87,7 @@ def _recon_options(parser: argparse.ArgumentParser) -> None:
 
 def _segment_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--segment", default="mask-rcnn", metavar="METHOD", help="see 'cs-stem methods'")
+    parser.add_argument("--min-score", type=float, metavar="S", help="keep surer detections only, 0 to 1 (default 0.7)")
     parser.add_argument("--segment-weights", default="", metavar="FILE", help="weights of your own training")
 
 
@@ -116,7 +117,7 @@ def _chain(scan: Measurement, options: argparse.Namespace, progress: _Progress) 
         segment=options.segment,
         device=options.device,
         recon_options=_weights(options.recon_weights),
-        segment_options=_weights(options.segment_weights),
+        segment_options=_segment_choices(options),
         stage=progress,
     )
 
@@ -147,7 +148,7 @@ def _segment(options: argparse.Namespace) -> None:
     make_folder(options.out)
     for frame, progress in _with_progress(frames):
         progress("segment")
-        found = segment(frame, options.segment, device=options.device, **_weights(options.segment_weights))
+        found = segment(frame, options.segment, device=options.device, **_segment_choices(options))
         progress("measure")
         table = measure(found)
         progress("write")
@@ -169,16 +170,11 @@ def _demo(options: argparse.Namespace) -> None:
         f"A simulated HAADF frame of {full.shape[0]} x {full.shape[1]} pixels of {full.pixel_size_nm:g} nm. "
         "10 % of its pixels are scanned,\nat 50 electrons where it is brightest; the rest is computed.\n"
     )
-    options.recon, options.segment, options.recon_weights, options.segment_weights = (
-        "unrolled-ista",
-        "mask-rcnn",
-        "",
-        "",
-    )
-    for scan, progress in _with_progress([full]):
-        progress("scan")
-        path = scan_path("random", scan.shape, 0.1, rng=0)
-        result = _chain(scan_frame(replace(scan, name="demo"), path, peak_counts=50, rng=0), options, progress)
+    path = scan_path("random", full.shape, 0.1, rng=0)
+    scan = scan_frame(replace(full, name="demo"), path, peak_counts=50, rng=0)
+    with tqdm(total=len(STAGES), unit="stage", leave=False) as bar:
+        progress = _Progress(bar, 1)
+        result = run(scan, device=options.device, stage=progress)
         progress("write")
         paths = save(result, options.out, record={"demo": True, "seed": 0})
     say(report(result))
@@ -237,6 +233,11 @@ def _weights(path: str) -> dict[str, Any]:
     return {"weights": path} if path else {}
 
 
+def _segment_choices(options: argparse.Namespace) -> dict[str, Any]:
+    score = {} if options.min_score is None else {"min_score": options.min_score}
+    return _weights(options.segment_weights) | score
+
+
 def _record(options: argparse.Namespace) -> dict[str, object]:
     arguments = {name: value for name, value in vars(options).items() if name != "func"}
     return {"arguments": arguments, "seed": getattr(options, "seed", None)}
@@ -284,7 +285,7 @@ def report(result: Result) -> str:
         lines += [
             "",
             "The five largest:",
-            largest[["label", *shown]].to_string(index=False, float_format=lambda value: f"{value:.3g}"),
+            largest[["label", *shown]].to_string(index=False, float_format="%.3g"),
         ]
     return "\n".join(lines)
 
