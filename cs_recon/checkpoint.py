@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,10 +17,12 @@ from simulate.errors import InputError
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
 
     from torch import Tensor
 
 CHECKPOINT_VERSION = 1
+Network = TypeVar("Network", bound=torch.nn.Module)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +74,19 @@ def load_weights(path: str | os.PathLike[str], architecture: str) -> Weights:
             "the file is damaged or was altered: get it again"
         )
     return Weights(tensors, architecture, json.loads(metadata["config"]), digest)
+
+
+def build(weights: Weights, make: Callable[[], Network]) -> Network:
+    """Return the network that `make` gives, holding the weights; `InputError` where they do not fit it."""
+    try:
+        network = make()
+        network.load_state_dict({n: v.float() if v.is_floating_point() else v for n, v in weights.tensors.items()})
+    except (TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(
+            f"the weights do not fit the {weights.architecture} network ({reason}); train them again"
+        ) from None
+    return network
 
 
 def save_checkpoint(path: str | os.PathLike[str], state: dict[str, object]) -> None:

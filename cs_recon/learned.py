@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from cs_recon.batch import make_batch
-from cs_recon.checkpoint import load_weights
+from cs_recon.checkpoint import build, load_weights
 from cs_recon.device import pick_device
 from cs_recon.reconstruction import Reconstruction, reconstructors
 from cs_recon.unrolled import UnrolledConfig, UnrolledISTA
@@ -73,7 +73,6 @@ def _load(weights: str, device: torch.device) -> tuple[UnrolledISTA, str, float]
             loaded = load_weights(path, UNROLLED)
     config = dict(loaded.config)
     temperature = float(config.pop("sigma_temperature", 1.0))  # pyright: ignore[reportArgumentType]
-    network = UnrolledISTA(UnrolledConfig(**config))  # pyright: ignore[reportArgumentType]
-    network.load_state_dict({name: value.float() for name, value in loaded.tensors.items()})
+    network = build(loaded, lambda: UnrolledISTA(UnrolledConfig(**config)))  # pyright: ignore[reportArgumentType]
     network = network.to(device, memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
     return network, loaded.sha256, temperature

@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from simulate.errors import InputError, PixelSize, nearest_name
+from simulate.measurement import Measurement
 from simulate.registry import Registry
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from numpy.typing import NDArray
-
-    from simulate.measurement import Measurement
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +93,11 @@ def reconstruct(
     >>> bool(np.abs(reconstruct(scan, "linear").image - frame).mean() < 0.5)
     True
     """
+    if not isinstance(measurement, Measurement):
+        raise InputError(
+            f"got {type(measurement).__name__} to reconstruct; expected a Measurement: "
+            "Measurement(values, mask) makes one"
+        )
     run = reconstructors[method]
     known = [name for name in inspect.signature(run).parameters if name not in ("measurement", "device")]
     for name in options:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 from importlib.resources import as_file, files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from cs_recon.checkpoint import load_weights
+from cs_recon.checkpoint import build, load_weights
 from cs_recon.device import pick_device
 from cs_recon.wavelets import pad_to_multiple
 from segmentation.instances import Instances
@@ -57,15 +58,17 @@ def mask_rcnn(
     if not 0 <= min_score <= 1:
         raise InputError(f"min_score is {min_score}; expected a number from 0 to 1")
     target = pick_device(device)
-    network = load_mask_rcnn(weights, target)
+    network, digest = _load(weights, target)
+    info: dict[str, object] = {"weights": Path(weights).name or f"{MASK_RCNN}.safetensors", "weights_sha256": digest}
     if np.ptp(image) == 0:
-        return Instances(np.zeros(image.shape, dtype=np.int32))
+        return Instances(np.zeros(image.shape, dtype=np.int32), info=info)
     with torch.inference_mode():
         batch = pad_to_multiple(torch.from_numpy(normalise(image))[None, None], _STRIDE).to(target)
         found = network(batch.to(memory_format=torch.channels_last))[0][0]
     scores, boxes, masks = (found[name].cpu().numpy() for name in ("scores", "boxes", "masks"))
     sure = scores >= min_score
-    return paste(image.shape, boxes[sure], scores[sure], masks[sure], min_area_px=min_area_px)
+    particles = paste(image.shape, boxes[sure], scores[sure], masks[sure], min_area_px=min_area_px)
+    return Instances(particles.labels, boxes=particles.boxes, scores=particles.scores, masks=particles.masks, info=info)
 
 
 def paste(
@@ -125,14 +128,18 @@ def _stretch(centres: NDArray, start: float, stop: float) -> NDArray[np.float64]
     return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(MASK_SIZE)[None, :]))
 
 
-@lru_cache(maxsize=4)
 def load_mask_rcnn(weights: str = "", device: torch.device | str = "cpu") -> MaskRCNN:
     """Return the network with weights from a file, or the shipped ones; in evaluation mode."""
+    return _load(weights, torch.device(device))[0]
+
+
+@lru_cache(maxsize=4)
+def _load(weights: str, device: torch.device) -> tuple[MaskRCNN, str]:
     if weights:
         loaded = load_weights(weights, MASK_RCNN)
     else:
         with as_file(files("segmentation") / "weights" / f"{MASK_RCNN}.safetensors") as path:
             loaded = load_weights(path, MASK_RCNN)
-    network = MaskRCNN(MaskRCNNConfig(**loaded.config))  # pyright: ignore[reportArgumentType]
-    network.load_state_dict({name: v.float() if v.is_floating_point() else v for name, v in loaded.tensors.items()})
-    return network.to(device, memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
+    network = build(loaded, lambda: MaskRCNN(MaskRCNNConfig(**loaded.config)))  # pyright: ignore[reportArgumentType]
+    network = network.to(device, memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
+    return network, loaded.sha256

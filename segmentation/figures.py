@@ -94,7 +94,7 @@ def result_figure(
         figure = Figure(figsize=(13.2, 9.0), layout="constrained")
         figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # pyright: ignore[reportOptionalMemberAccess, reportCallIssue]
         panels = figure.subplot_mosaic("ABC;DEE")
-        figure.suptitle(measurement.name, x=0.01, ha="left", fontsize=13, fontweight="bold")
+        figure.suptitle(measurement.name, x=0.01, ha="left", fontsize=13, fontweight="bold", parse_math=False)
         _show(panels["A"], sampled_frame(measurement, limits), instances.shape, aspect)
         n_samples = int(measurement.mask.sum())
         panels["A"].set_title(f"Scan: {100 * measurement.ratio:.3g} % of pixels ({n_samples:,} of {image.size:,})")

@@ -43,6 +43,8 @@ class Instances:
         The frame's name.
     method : str
         The segmentation method's name.
+    info : dict
+        Settings actually used (the weights' file and hash), for provenance.
 
     Attributes
     ----------
@@ -74,6 +76,7 @@ class Instances:
     intensity: NDArray[np.float32] | None = None
     name: str = "frame"
     method: str = "labels"
+    info: dict[str, object] = field(default_factory=dict)
     ids: NDArray[np.int32] = field(init=False)
 
     def __post_init__(self) -> None:

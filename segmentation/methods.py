@@ -90,6 +90,7 @@ def segment(
         intensity=array,  # pyright: ignore[reportArgumentType]
         name=name,
         method=method,
+        info=found.info,
     )
 
 

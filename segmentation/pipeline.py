@@ -112,8 +112,11 @@ def save_reconstruction(reconstruction: Reconstruction, folder: str | os.PathLik
     stem = make_folder(folder) / file_stem(reconstruction.name)
     paths = {"reconstruction": stem.with_name(f"{stem.name}_reconstruction.tif")}
     write_image(paths["reconstruction"], reconstruction.image, pixel_size_nm=reconstruction.pixel_size_nm)
-    if reconstruction.sigma is not None:
-        paths["sigma"] = stem.with_name(f"{stem.name}_sigma.tif")
+    sigma = stem.with_name(f"{stem.name}_sigma.tif")
+    if reconstruction.sigma is None:
+        sigma.unlink(missing_ok=True)  # that of an earlier run would pass for this one's
+    else:
+        paths["sigma"] = sigma
         write_image(paths["sigma"], reconstruction.sigma, pixel_size_nm=reconstruction.pixel_size_nm)
     return paths
 
@@ -177,7 +180,7 @@ def save(
         provenance(
             scan=scan,
             reconstruction={"method": result.reconstruction.method, **result.reconstruction.info},
-            segmentation={"method": result.instances.method},
+            segmentation={"method": result.instances.method, **result.instances.info},
             summary=summary(result.table),
             seconds={name: round(value, 3) for name, value in result.seconds.items()},
             files={name: path.name for name, path in paths.items()},

@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulate.errors import InputError, PixelSize, check_positive, check_shape
+from simulate.errors import InputError, PixelSize, check_positive, check_rng, check_shape
 from simulate.measurement import Measurement
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from simulate.scan import ScanPath
+
+LARGEST_COUNTS = 1e15
+"""Beyond it counting noise is below what a double can show."""
 
 
 def measure(
@@ -98,13 +101,17 @@ def measure(
             raise InputError("read_noise_counts needs peak_counts; give both or neither")
         return Measurement(clean, mask, **carried)
     peak_counts = check_positive(peak_counts, "peak counts", "give the counts of the brightest pixel, e.g. 50")
+    if peak_counts > LARGEST_COUNTS:
+        raise InputError(
+            f"peak counts are {peak_counts:g}; expected at most {LARGEST_COUNTS:g}: leave them out for no noise"
+        )
     # The checks of Measurement come before the noise, so that NaN or a blank frame is named as such.
     samples = Measurement(clean, mask).samples
     everywhere = clean[np.isfinite(clean)].astype(np.float64)
     black, peak = min(0.0, float(everywhere.min())), float(everywhere.max())
     if peak <= black:
         raise InputError(f"the frame's maximum is {peak:g}; expected positive intensities to count electrons from")
-    generator = np.random.default_rng(rng)
+    generator = check_rng(rng)
     counts_per_unit = peak_counts / (peak - black)
     n_visits = visits[mask]
     counts = generator.poisson((samples - black) * counts_per_unit * n_visits).astype(np.float64)

@@ -10,10 +10,15 @@ import math
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 PixelSize = float | tuple[float, float]
+
+SMALLEST_PIXEL_NM, LARGEST_PIXEL_NM = 1e-4, 1e6
+"""A tenth of a picometre to a millimetre: what lies outside is a wrong unit."""
 
 
 class InputError(ValueError):
@@ -53,9 +58,27 @@ def check_pixel_size(pixel_size_nm: PixelSize | None) -> PixelSize | None:
     if isinstance(pixel_size_nm, tuple | list):
         if len(pixel_size_nm) != 2:
             raise InputError(f"pixel size has {len(pixel_size_nm)} entries; expected one number or (row, column)")
-        rows, cols = (check_positive(size, "pixel size", hint) for size in pixel_size_nm)
+        rows, cols = (_pixel_side(size, hint) for size in pixel_size_nm)
         return rows if math.isclose(rows, cols, rel_tol=1e-6) else (rows, cols)
-    return check_positive(pixel_size_nm, "pixel size", hint)
+    return _pixel_side(pixel_size_nm, hint)
+
+
+def _pixel_side(size_nm: float, hint: str) -> float:
+    size = check_positive(size_nm, "pixel size", hint)
+    if not SMALLEST_PIXEL_NM <= size <= LARGEST_PIXEL_NM:
+        raise InputError(
+            f"pixel size is {size:g} nm; expected {SMALLEST_PIXEL_NM:g} to {LARGEST_PIXEL_NM:g} nm: "
+            "is it in another unit?"
+        )
+    return size
+
+
+def check_rng(rng: np.random.Generator | int | None) -> np.random.Generator:
+    """Return a generator from a generator, a seed of at least 0, or None for a fresh one."""
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError):
+        raise InputError(f"seed is {rng!r}; expected a whole number of at least 0, or a numpy Generator") from None
 
 
 def pixel_size_pair(pixel_size_nm: PixelSize | None) -> tuple[float, float]:

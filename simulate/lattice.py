@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from simulate.errors import check_positive, check_shape
+from simulate.errors import check_positive, check_rng, check_shape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,7 +55,7 @@ def lattice_frame(
     """
     height, width = check_shape(shape)
     kappa = (check_positive(spacing_px, "column spacing") / (2 * np.pi * check_positive(column_sigma_px, "width"))) ** 2
-    generator = np.random.default_rng(rng)
+    generator = check_rng(rng)
     seeds = generator.uniform(0, 1, (n_grains, 2)) * shape
     y, x = np.mgrid[:height, :width].astype(np.float64)
     grain = np.argmin([np.hypot(y - row, x - col) for row, col in seeds], axis=0)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from simulate.scan import ScanPath
 
+LARGEST_VALUE = 1e30
+
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
@@ -124,6 +126,10 @@ def check_mask(mask: ArrayLike) -> NDArray[np.bool_]:
     array = np.asarray(mask)
     check_shape(array.shape, "mask")
     if array.dtype != np.bool_:
+        if array.dtype.kind not in "buif" or not np.isfinite(array).all():
+            raise InputError(
+                "mask holds NaN, infinite or complex entries; expected 0 (not scanned) and one other value"
+            )
         found = np.unique(array)
         if found.size > 2 or (found.size == 2 and found[0] != 0):
             raise InputError(
@@ -137,6 +143,10 @@ def check_mask(mask: ArrayLike) -> NDArray[np.bool_]:
 
 
 def _sampled_values(values: ArrayLike, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    if isinstance(values, np.ma.MaskedArray):
+        raise InputError(
+            "values are a numpy masked array; expected plain values and a mask: pass values.data and ~values.mask"
+        )
     array = np.asarray(values)
     if array.dtype.kind not in "buif":
         raise InputError(f"values have type {array.dtype}; expected real numbers")
@@ -154,6 +164,11 @@ def _sampled_values(values: ArrayLike, mask: NDArray[np.bool_]) -> NDArray[np.fl
         raise InputError(
             f"{bad} of {samples.size} sampled values are NaN or infinite; expected finite numbers: "
             "take those pixels out of the mask"
+        )
+    if np.abs(samples).max() > LARGEST_VALUE:
+        raise InputError(
+            f"sampled values reach {np.abs(samples).max():.3g}; expected at most {LARGEST_VALUE:g}, which images in "
+            "single precision can hold: divide the values"
         )
     if samples.size > 1 and samples.min() == samples.max():
         raise InputError(

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
-from simulate.errors import InputError, check_positive, check_shape
+from simulate.errors import InputError, check_positive, check_rng, check_shape
 from simulate.shapes import Body, bodies, project
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def make_scene(config: SceneConfig, *, rng: np.random.Generator | int | None = N
     >>> int(scene.labels.max()), scene.frame.shape
     (5, (64, 64))
     """
-    generator = np.random.default_rng(rng)
+    generator = check_rng(rng)
     radii = config.diameter_nm / 2 / config.pixel_size_nm
     radii = radii * np.exp(generator.normal(0, config.diameter_spread, config.n_particles))
     centres, kept = _place(config, radii, generator)

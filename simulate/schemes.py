@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulate.errors import InputError, check_ratio, check_shape
+from simulate.errors import InputError, check_ratio, check_rng, check_shape
 from simulate.registry import Registry
 from simulate.scan import ScanPath, ScanTiming
 
@@ -64,7 +64,7 @@ def scan_path(
     make = schemes[scheme]
     rows, cols = check_shape(shape, "scan")
     seed = int(rng) if isinstance(rng, int | np.integer) else None
-    positions = make((rows, cols), check_ratio(ratio), np.random.default_rng(rng))
+    positions = make((rows, cols), check_ratio(ratio), check_rng(rng))
     return ScanPath(
         *positions, shape=(rows, cols), dwell_us=dwell_us, scheme=scheme, seed=seed, timing=timing or ScanTiming()
     )

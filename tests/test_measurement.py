@@ -122,3 +122,27 @@ def test_bad_doses_are_refused(options):
 def test_a_path_of_another_shape_is_refused():
     with pytest.raises(InputError, match="make them equal"):
         measure(FRAME, scan_path("raster", (16, 16)))
+
+
+@pytest.mark.parametrize(
+    ("values", "mask", "message"),
+    [
+        (FRAME, np.where(MASK, 1.0, np.nan), "mask holds NaN"),
+        (FRAME, MASK.astype(complex), "mask holds NaN"),
+        (np.ma.masked_array(FRAME, ~MASK), MASK, "masked array"),
+        (FRAME * 1e35, MASK, "at most 1e\\+30"),
+    ],
+)
+def test_ambiguous_masks_and_endless_values_are_refused(values, mask, message):
+    with pytest.raises(InputError, match=message):
+        Measurement(values, mask)
+
+
+@pytest.mark.parametrize("seed", [-1, "x", 1.5])
+def test_bad_seeds_are_refused(seed):
+    for call in (
+        lambda: scan_path("random", (16, 16), 0.5, rng=seed),
+        lambda: measure(FRAME, scan_path("raster", FRAME.shape), peak_counts=5, rng=seed),
+    ):
+        with pytest.raises(InputError, match="seed is"):
+            call()

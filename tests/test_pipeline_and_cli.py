@@ -349,3 +349,76 @@ def test_names_become_file_names():
     assert file_stem("movie[3]") == "movie_0003"
     assert file_stem("a b/c") == "a_b_c"
     assert file_stem("") == "scan"
+
+
+def test_a_seed_gives_every_frame_positions_and_noise_of_its_own(scene):
+    from segmentation.cli.chain import _generators
+
+    draws = [rng.random() for seed in (0, 1) for pair in _generators(seed, 2) for rng in pair]
+    assert len(set(draws)) == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--ratio", "0.3", "--seed", "-1"], "seed is -1"),
+        (["--ratio", "0.3", "--peak-counts", "1e20"], "at most 1e\\+15"),
+        (["--pixel-size-nm", "1e-9"], "another unit"),
+        (["--pixel-size-nm", "1e20"], "another unit"),
+    ],
+)
+def test_extremes_are_one_line(capsys, frame, tmp_path, arguments, message):
+    import re
+
+    status, _, error = run_main(capsys, "run", frame, *CLASSICAL, *arguments, "--out", tmp_path / "out")
+    assert status == 2
+    assert re.search(message, error)
+
+
+def test_picometre_pixels_and_dollars_in_names(capsys, tmp_path, scene):
+    file = tmp_path / "cost$1^$2.npy"
+    np.save(file, scene.frame)
+    out = tmp_path / "out"
+    status, _, error = run_main(capsys, "run", file, *CLASSICAL, "--pixel-size-nm", 0.002, "--out", out)
+    assert status == 0, error
+    assert cs_recon.read(next(out.glob("*_labels.tif"))).pixel_size_nm == pytest.approx(0.002)
+
+
+def test_an_earlier_runs_sigma_does_not_stay(capsys, frame, tmp_path):
+    out = tmp_path / "out"
+    for recon, expected in (("unrolled-ista", True), ("linear", False)):
+        run_main(capsys, "reconstruct", frame, "--ratio", 0.5, "--recon", recon, "--out", out)
+        assert (out / "grid_sigma.tif").exists() == expected
+
+
+def test_provenance_names_both_networks(capsys, frame, tmp_path):
+    run_main(capsys, "run", frame, "--out", tmp_path / "out")
+    record = json.loads((tmp_path / "out" / "grid_provenance.json").read_text())
+    for part, name in (("reconstruction", "unrolled-ista"), ("segmentation", "mask-rcnn")):
+        assert record[part]["weights"] == f"{name}.safetensors"
+        assert len(record[part]["weights_sha256"]) == 64
+
+
+@pytest.mark.parametrize(("architecture", "option"), [("unrolled-ista", "recon"), ("mask-rcnn", "segment")])
+def test_weights_that_do_not_fit_their_network(capsys, frame, tmp_path, architecture, option):
+    import torch
+
+    from cs_recon.checkpoint import save_weights
+
+    for config in ({"bogus": 1}, {}):
+        save_weights(tmp_path / "w.safetensors", {"a": torch.zeros(1)}, architecture, config)
+        arguments = ("run", frame, f"--{option}-weights", tmp_path / "w.safetensors", "--out", tmp_path / "out")
+        status, _, error = run_main(capsys, *arguments)
+        assert status == 2
+        assert "do not fit" in error
+
+
+def test_a_tiff_without_part_of_its_pixels_is_refused(capsys, tmp_path):
+    file = tmp_path / "hole.tif"
+    tifffile.imwrite(file, np.arange(64 * 64, dtype=np.uint16).reshape(64, 64), rowsperstrip=8)
+    with tifffile.TiffFile(file, mode="r+") as opened:
+        tag = opened.pages[0].tags["StripByteCounts"]
+        tag.overwrite([0, *tag.value[1:]])
+    status, _, error = run_main(capsys, "run", file, *CLASSICAL, "--out", tmp_path / "out")
+    assert status == 2
+    assert "lacks part of its pixels" in error

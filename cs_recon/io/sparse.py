@@ -25,7 +25,7 @@ _ROW = ("row", "rows", "y", "row_px", "y_px")
 _COL = ("col", "cols", "column", "x", "col_px", "x_px")
 _VALUE = ("value", "values", "intensity", "counts", "signal")
 _EXPOSURE = ("exposure", "visits", "dwell")
-_LARGEST_FRAME = 2**28
+_LARGEST_FRAME = 2**26
 
 
 def load_list(path: Path, shape: tuple[int, int] | None = None) -> Raw:
@@ -53,6 +53,8 @@ def load_list(path: Path, shape: tuple[int, int] | None = None) -> Raw:
         raise InputError(f"holds {len(values)} of {table.comments['samples']} samples; expected all: copy it again")
     if shape is None and "shape" in table.comments:
         height, width = _numbers(table.comments, "shape", (2,))
+        if not (height.is_integer() and width.is_integer() and min(height, width) > 0):
+            raise InputError(f"says its shape is {table.comments['shape']}; expected two whole numbers above 0")
         shape = int(height), int(width)
     weights = table.numbers[:, columns["exposure"]] if "exposure" in columns else None
     pixel_size: PixelSize | None = None

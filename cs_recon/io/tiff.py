@@ -44,6 +44,8 @@ def _load(path: Path, signal: str | int | None) -> Raw:
         _check_complete(path)
         if not file.series:
             raise InputError("holds no image; expected at least one")
+        if any(0 in page.dataoffsets or 0 in page.databytecounts for page in file.pages):
+            raise InputError("lacks part of its pixels, as an interrupted writer leaves it; expected a complete file")
         alike = len({(series.shape, series.axes, series.dtype) for series in file.series}) == 1
         if len(file.series) > 1 and alike and file.series[0].axes == "YX" and signal is None:
             data, axes, signal = np.stack([series.asarray() for series in file.series]), "IYX", None

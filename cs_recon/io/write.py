@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _IMAGEJ_TYPES = ("uint8", "uint16", "float32")
 
+_LARGEST_TAG = 4.2e9
+
 
 def write_image(path: str | os.PathLike[str], image: ArrayLike, *, pixel_size_nm: PixelSize | None = None) -> None:
     """Write an image, a label map or a stack as TIFF with its calibration in nm.
@@ -57,7 +59,9 @@ def write_image(path: str | os.PathLike[str], image: ArrayLike, *, pixel_size_nm
         options |= {"resolution": (1 / cols, 1 / rows), "resolutionunit": "NONE"}
     elif size is not None:
         metadata |= {"PhysicalSizeX": cols, "PhysicalSizeXUnit": "nm", "PhysicalSizeY": rows, "PhysicalSizeYUnit": "nm"}
-        options |= {"resolution": (1e7 / cols, 1e7 / rows), "resolutionunit": "CENTIMETER"}
+        # The tag is a ratio of 32-bit integers: below 2.4 pm only OME's own fields can say the size.
+        if 1e7 / min(rows, cols) < _LARGEST_TAG:
+            options |= {"resolution": (1e7 / cols, 1e7 / rows), "resolutionunit": "CENTIMETER"}
     with writing(target) as temporary, quiet():
         import tifffile
 

@@ -10,6 +10,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -23,9 +24,11 @@ from segmentation.pipeline import file_stem, run, save, save_particles, save_rec
 from simulate import measure as scan_frame
 from simulate import scan_path, schemes
 from simulate.atomic import make_folder
-from simulate.errors import InputError, check_ratio
+from simulate.errors import InputError, check_ratio, check_rng
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from segmentation.pipeline import Result
     from simulate.measurement import Measurement
 
@@ -153,7 +156,9 @@ def _segment(options: argparse.Namespace) -> None:
         table = measure(found)
         progress("write")
         paths = save_particles(found, table, options.out)
-        record = provenance(segmentation={"method": found.method}, summary=summary(table), **_record(options))
+        record = provenance(
+            segmentation={"method": found.method, **found.info}, summary=summary(table), **_record(options)
+        )
         write_provenance(options.out / f"{file_stem(found.name)}_provenance.json", record)
         say(f"{describe(table)}\nTable:  {paths['table']}")
 
@@ -171,7 +176,7 @@ def _demo(options: argparse.Namespace) -> None:
         "10 % of its pixels are scanned,\nat 50 electrons where it is brightest; the rest is computed.\n"
     )
     path = scan_path("random", full.shape, 0.1, rng=0)
-    scan = scan_frame(replace(full, name="demo"), path, peak_counts=50, rng=0)
+    scan = scan_frame(replace(full, name="demo"), path, peak_counts=50, rng=1)
     with tqdm(total=len(STAGES), unit="stage", leave=False) as bar:
         progress = _Progress(bar, 1)
         result = run(scan, device=options.device, stage=progress)
@@ -216,13 +221,17 @@ def _scans(options: argparse.Namespace) -> list[Measurement]:
     scheme, ratio = (options.scheme, options.ratio) if options.ratio is not None else ("raster", 1.0)
     return [
         scan_frame(
-            frame,
-            scan_path(scheme, frame.shape, ratio, rng=options.seed + index),
-            peak_counts=options.peak_counts,
-            rng=options.seed + index,
+            frame, scan_path(scheme, frame.shape, ratio, rng=position), peak_counts=options.peak_counts, rng=noise
         )
-        for index, frame in enumerate(scans)
+        for frame, (position, noise) in zip(scans, _generators(options.seed, len(scans)), strict=True)
     ]
+
+
+def _generators(seed: int, frames: int) -> Iterator[list[np.random.Generator]]:
+    """Yield for each frame independent generators of the scan's positions and of its noise."""
+    check_rng(seed)
+    for child in np.random.SeedSequence(seed).spawn(frames):
+        yield [np.random.default_rng(part) for part in child.spawn(2)]
 
 
 def _read_options(options: argparse.Namespace) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -24,6 +26,9 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``cs-stem`` with the given arguments (those of the process if None) and return the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may not be printable here
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         parser = _parser()
@@ -35,6 +40,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.func(options)
     except InputError as error:
         sys.stderr.write(f"cs-stem: error: {' '.join(str(error).split())}\n")
+        return 2
+    except BrokenPipeError:
+        # The reader of our output (`| head`) has gone: nothing is left to say, nor at exit to flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MemoryError:
+        sys.stderr.write("cs-stem: error: not enough memory for a frame of this size; cut it into parts\n")
         return 2
     except OSError as error:
         reason = f"{error.strerror or error} ({error.filename})" if error.filename else str(error)
