@@ -5,7 +5,8 @@ from simulate.errors import InputError
 from simulate.lattice import lattice_frame
 from simulate.measurement import Measurement
 from simulate.registry import Registry
-from simulate.scan import ScanPath, ScanTiming
+from simulate.hardware import HARDWARE, ScanHardware
+from simulate.scan import ScanPath
 from simulate.scenes import Scene, SceneConfig, make_scene, random_config
 from simulate.schemes import scan_path, schemes
 from simulate.shapes import bodies
@@ -15,7 +16,7 @@ __all__ = [
     "Measurement",
     "Registry",
     "ScanPath",
-    "ScanTiming",
+    "ScanHardware",
     "Scene",
     "SceneConfig",
     "bodies",

@@ -9,7 +9,8 @@ import numpy as np
 
 from simulate.errors import InputError, check_ratio, check_rng, check_shape
 from simulate.registry import Registry
-from simulate.scan import ScanPath, ScanTiming
+from simulate.hardware import ScanHardware
+from simulate.scan import ScanPath
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +28,7 @@ def scan_path(
     *,
     rng: np.random.Generator | int | None = None,
     dwell_us: float = 10.0,
-    timing: ScanTiming | None = None,
+    hardware: ScanHardware | None = None,
 ) -> ScanPath:
     """Make a scan of the named scheme.
 
@@ -44,8 +45,8 @@ def scan_path(
         Source of randomness, or a seed for one. The same seed gives the same scan.
     dwell_us : float
         Dwell time at each position in µs.
-    timing : ScanTiming, optional
-        Settling and fly-back times.
+    hardware : ScanHardware, optional
+        What moves the beam: settling, fly-back, lag (default: `ScanHardware()`).
 
     Returns
     -------
@@ -66,7 +67,7 @@ def scan_path(
     seed = int(rng) if isinstance(rng, int | np.integer) else None
     positions = make((rows, cols), check_ratio(ratio), check_rng(rng))
     return ScanPath(
-        *positions, shape=(rows, cols), dwell_us=dwell_us, scheme=scheme, seed=seed, timing=timing or ScanTiming()
+        *positions, shape=(rows, cols), dwell_us=dwell_us, scheme=scheme, seed=seed, hardware=hardware or ScanHardware()
     )
 
 
