@@ -15,7 +15,8 @@ from cs_recon.metrics import psnr, ssim
 from cs_recon.real_images import labelled_images
 from cs_recon.reconstruction import reconstruct, reconstructors
 from simulate.detector import measure
-from simulate.scenes import make_scene, random_config
+from simulate.random_scenes import random_config
+from simulate.scenes import make_scene
 from simulate.schemes import scan_path
 
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 WARM_ITERATIONS = 15
 SMALLEST_THRESHOLD = 1 / 512
+REFINEMENTS = 3
 
 
 @reconstructors.register("nearest", "each pixel takes the value of the nearest sample (scipy)")
@@ -122,6 +123,13 @@ def fista_wavelet(
             while threshold > SMALLEST_THRESHOLD and _residual(batch, x) > noise:
                 threshold /= 2
                 x, _ = _solve(batch, transform, x, threshold, WARM_ITERATIONS, tolerance)
+            # The last halving may have gone far below the noise: go back by quarters of it.
+            for _ in range(REFINEMENTS if threshold < 1 else 0):
+                larger = threshold * 2 ** (1 / (REFINEMENTS + 1))
+                tried, _ = _solve(batch, transform, x, larger, WARM_ITERATIONS, tolerance)
+                if _residual(batch, tried) > noise:
+                    break
+                x, threshold = tried, larger
         x, objective = _solve(batch, transform, x, threshold, iterations, tolerance)
         image = batch.denormalise(x)[0, 0].cpu().numpy()
     info = {"wavelet": wavelet, "threshold": threshold, "iterations": len(objective)}

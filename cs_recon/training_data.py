@@ -13,7 +13,8 @@ from cs_recon.real_images import Split, labelled_images
 from simulate.detector import measure
 from simulate.errors import InputError
 from simulate.lattice import lattice_frame
-from simulate.scenes import make_scene, random_config
+from simulate.random_scenes import random_config
+from simulate.scenes import make_scene
 from simulate.schemes import scan_path
 
 if TYPE_CHECKING:

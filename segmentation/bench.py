@@ -16,7 +16,8 @@ from segmentation.scores import coco_ap, score
 from segmentation.training_data import MIN_AREA_PX
 from simulate.detector import measure
 from simulate.errors import InputError
-from simulate.scenes import make_scene, random_config
+from simulate.random_scenes import random_config
+from simulate.scenes import make_scene
 from simulate.schemes import scan_path
 
 if TYPE_CHECKING:

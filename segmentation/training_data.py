@@ -17,7 +17,8 @@ from cs_recon.training_data import SCHEMES
 from segmentation.preprocess import normalise
 from simulate.detector import measure
 from simulate.errors import InputError
-from simulate.scenes import make_scene, random_config
+from simulate.random_scenes import random_config
+from simulate.scenes import make_scene
 from simulate.schemes import scan_path
 
 if TYPE_CHECKING:

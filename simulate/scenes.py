@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
-from simulate.errors import InputError, check_positive, check_rng, check_shape
-from simulate.shapes import Body, bodies, project
+from simulate.arrange import ARRANGEMENTS, JAMMING_COVERAGE, place_particles
+from simulate.errors import InputError, check_positive, check_rng, check_shape, nearest_name
+from simulate.materials import material_by_name, mode_by_name
+from simulate.optics import Probe, collected
+from simulate.shapes import bodies
+from simulate.solids import Solids
+from simulate.support import Support
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
 
-ARRANGEMENTS = ("random", "hard-core", "clustered")
-_PLACEMENT_TRIES = 60
+SIZE_DISTRIBUTIONS = ("log-normal", "normal", "bimodal")
+SMALLEST_DIAMETER_PX = 2.0
 
 
 @dataclass(frozen=True)
@@ -30,25 +35,31 @@ class SceneConfig:
     pixel_size_nm : float
         Pixel size in nm.
     n_particles : int
-        How many particles to place; fewer come out where "hard-core" finds no room (see `Scene.particles`).
+        How many particles to place; those that lie outside the frame are not in the truth, and "lattice" gives about
+        so many.
     diameter_nm, diameter_spread : float
-        Median of the log-normal diameter distribution in nm, and the standard deviation of the log-diameter.
-    shapes : tuple of str
-        Names from `simulate.bodies`, drawn with equal chance.
-    arrangement : {"hard-core", "random", "clustered"}
-        Without overlap, anywhere, or in agglomerates of touching particles.
-    contrast : float
-        HAADF intensity of a median-sized particle's centre over that of the support.
+        Median diameter in nm (of the sphere with the same mean shadow), and the standard deviation of the log-diameter
+        ("log-normal", "bimodal") or of the diameter over its median ("normal").
+    size_distribution : {"log-normal", "normal", "bimodal"}
+        "normal" is cut at a fifth of the median; "bimodal" is a mixture of two log-normal ones.
+    second_diameter_nm, second_share : float
+        Median diameter and share of the second kind of particles of "bimodal".
+    shapes, materials : tuple of str
+        Names from `simulate.bodies` and `simulate.MATERIALS`, each drawn with equal chance.
+    shell_material : str
+        What the shells of core-shell particles are of.
     material_spread : float
-        Relative standard deviation of intensity per thickness between particles (composition, diffraction).
-    texture : float
-        Relative standard deviation of the support's intensity (amorphous carbon).
-    ramp : float
-        Relative change of the support's thickness from one side of the frame to the other.
-    probe_fwhm_nm : float
-        Full width at half maximum of the Gaussian probe, defocus included.
-    mode : {"haadf", "bf"}
-        Dark-field contrast (intensity grows with thickness) or bright-field (it decays with thickness).
+        Relative standard deviation of scattering between particles (orientation, composition).
+    arrangement : {"hard-core", "random", "clustered", "lattice"}
+        See `simulate.arrange.place_particles`.
+    cluster_size : float
+        Mean number of particles in an agglomerate of "clustered".
+    support : Support
+        The film under the particles.
+    probe : Probe
+        What blurs the image.
+    mode : {"haadf", "adf", "bf"}
+        The detector, see `simulate.MODES`.
     """
 
     shape: tuple[int, int] = (256, 256)
@@ -56,44 +67,85 @@ class SceneConfig:
     n_particles: int = 30
     diameter_nm: float = 8.0
     diameter_spread: float = 0.25
+    size_distribution: str = "log-normal"
+    second_diameter_nm: float = 0.0
+    second_share: float = 0.0
     shapes: tuple[str, ...] = ("sphere", "ellipsoid", "truncated-octahedron")
-    arrangement: str = "hard-core"
-    contrast: float = 4.0
+    materials: tuple[str, ...] = ("Au",)
+    shell_material: str = "SiO2"
     material_spread: float = 0.1
-    texture: float = 0.05
-    ramp: float = 0.1
-    probe_fwhm_nm: float = 0.5
+    arrangement: str = "hard-core"
+    cluster_size: float = 5.0
+    support: Support = field(default_factory=Support)
+    probe: Probe = field(default_factory=Probe)
     mode: str = "haadf"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", check_shape(self.shape, "scene"))
         for name in ("pixel_size_nm", "diameter_nm"):
             check_positive(getattr(self, name), name)
-        for name in ("contrast", "diameter_spread", "material_spread", "texture", "ramp", "probe_fwhm_nm"):
+        for name in ("diameter_spread", "material_spread", "second_diameter_nm"):
             value = getattr(self, name)
-            if not (np.isfinite(value) and value >= 0):
-                raise InputError(f"{name} is {value}; expected a finite number of at least 0")
-        if self.n_particles < 0:
-            raise InputError(f"n_particles is {self.n_particles}; expected 0 or more")
-        if self.diameter_nm < 2 * self.pixel_size_nm:
-            raise InputError(
-                f"particles of {self.diameter_nm:g} nm are smaller than 2 pixels of {self.pixel_size_nm:g} nm; "
-                "expected larger particles or smaller pixels"
-            )
-        if self.arrangement not in ARRANGEMENTS:
-            raise InputError(f"arrangement is {self.arrangement!r}; expected one of {', '.join(ARRANGEMENTS)}")
-        if self.mode not in ("haadf", "bf"):
-            raise InputError(f"mode is {self.mode!r}; expected 'haadf' or 'bf'")
+            if isinstance(value, str) or not (np.isfinite(value) and value >= 0):
+                raise InputError(f"{name} is {value!r}; expected a finite number of at least 0")
+        if isinstance(self.n_particles, bool) or self.n_particles != int(self.n_particles) or self.n_particles < 0:
+            raise InputError(f"n_particles is {self.n_particles}; expected a whole number of at least 0")
+        _check_choice("arrangement", self.arrangement, ARRANGEMENTS)
+        _check_choice("size_distribution", self.size_distribution, SIZE_DISTRIBUTIONS)
+        mode_by_name(self.mode)
+        if not (self.shapes and self.materials):
+            raise InputError("shapes or materials are empty; expected at least one name of each")
         for shape in self.shapes:
             bodies[shape]
+        for material in (*self.materials, self.shell_material):
+            material_by_name(material)
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        medians = [self.diameter_nm]
+        if self.size_distribution == "bimodal":
+            check_positive(self.second_diameter_nm, "second_diameter_nm", "bimodal sizes need it")
+            if not 0 < self.second_share < 1:
+                raise InputError(f"second_share is {self.second_share}; expected a share above 0 and below 1")
+            medians.append(self.second_diameter_nm)
+        elif self.second_diameter_nm or self.second_share:
+            raise InputError("second_diameter_nm and second_share need size_distribution 'bimodal'; leave them out")
+        if not self.cluster_size >= 1:
+            raise InputError(f"cluster_size is {self.cluster_size}; expected at least 1 particle")
+        for diameter in medians:
+            if diameter < SMALLEST_DIAMETER_PX * self.pixel_size_nm:
+                raise InputError(
+                    f"particles of {diameter:g} nm are smaller than 2 pixels of {self.pixel_size_nm:g} nm; expected at "
+                    f"least {SMALLEST_DIAMETER_PX * self.pixel_size_nm:g} nm, or pixels of at most {diameter / 2:g} nm"
+                )
+            if diameter > 4 * max(self.shape) * self.pixel_size_nm:
+                raise InputError(
+                    f"particles of {diameter:g} nm are far larger than the frame of "
+                    f"{max(self.shape) * self.pixel_size_nm:g} nm; expected at most four times its longer side"
+                )
+        if self.arrangement in ("hard-core", "lattice"):
+            square = _mean_square_diameter_nm2(self)
+            area = self.shape[0] * self.shape[1] * self.pixel_size_nm**2
+            limit = {"hard-core": 1.2 * JAMMING_COVERAGE, "lattice": 0.9}[self.arrangement]
+            largest = int(limit * area / (np.pi / 4 * square))
+            if self.n_particles > max(largest, 1):
+                covered = self.n_particles * np.pi / 4 * square / area
+                raise InputError(
+                    f"{self.n_particles} particles would cover {covered:.0%} of the frame without overlap; expected at "
+                    f"most {largest} of this size, or the arrangement 'clustered'"
+                )
 
 
 PARTICLE_DTYPE = np.dtype([
-    ("label", np.int32), ("x", np.float64), ("y", np.float64), ("diameter_nm", np.float64), ("shape", "U24"),
-    ("area_nm2", np.float64), ("visible", np.float64),
+    ("label", np.int32), ("x", np.float64), ("y", np.float64), ("diameter_nm", np.float64),
+    ("equivalent_diameter_nm", np.float64), ("feret_max_nm", np.float64), ("area_nm2", np.float64),
+    ("volume_nm3", np.float64), ("shape", "U24"), ("material", "U16"), ("in_frame", np.float64),
+    ("visible", np.float64),
 ])  # fmt: skip
-"""One record a particle: label, centre in pixels (x right, y down), nominal diameter (of the sphere with the same mean
-projection), shape, full projected area within the frame, and the share of that area not covered by others."""
+"""One record a particle, all exact: label, centre in pixels (x right, y down, whole numbers at pixel centres), nominal
+diameter (of the sphere with the same mean shadow), diameter of the disk with the shadow's area, largest Feret diameter,
+area of the whole shadow, volume within the outer surface, shape, material (core@shell), share of the shadow within the
+frame, and the share of that not covered by other particles."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,19 +155,38 @@ class Scene:
     Parameters
     ----------
     frame : ndarray of float32, shape (H, W)
-        Noise-free intensity; the bare support is about 1 in HAADF, vacuum is 1 in bright field.
+        Noise-free share of the beam that the detector collects, 0 to 1.
     labels : ndarray of int32, shape (H, W)
         Which particle is on top, 0 for none.
     particles : ndarray of PARTICLE_DTYPE, shape (N,)
         The particles with at least one pixel in the frame, in order of their labels.
     config : SceneConfig
         What was asked for.
+    solids : Solids
+        The particles' bodies, in the same order.
+    support_nm : ndarray of float32, shape (H, W)
+        Thickness of the film in nm.
     """
 
     frame: NDArray[np.float32]
     labels: NDArray[np.int32]
     particles: NDArray
     config: SceneConfig
+    solids: Solids
+    support_nm: NDArray[np.float32]
+
+    def mask(self, label: int) -> NDArray[np.bool_]:
+        """Return the full mask of a particle, (H, W), also where others cover it."""
+        if not 1 <= label <= len(self.particles):
+            raise InputError(f"label is {label}; expected 1 to {len(self.particles)}")
+        return self.solids.mask(label - 1, self.labels.shape)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The particles as a table, one row each."""
+        import pandas as pd
+
+        return pd.DataFrame(self.particles)
 
 
 def make_scene(config: SceneConfig, *, rng: np.random.Generator | int | None = None) -> Scene:
@@ -132,6 +203,11 @@ def make_scene(config: SceneConfig, *, rng: np.random.Generator | int | None = N
     -------
     Scene
 
+    Raises
+    ------
+    InputError
+        If the particles do not fit as they are asked to lie.
+
     Examples
     --------
     >>> scene = make_scene(SceneConfig(shape=(64, 64), n_particles=5, diameter_nm=6), rng=1)
@@ -139,131 +215,110 @@ def make_scene(config: SceneConfig, *, rng: np.random.Generator | int | None = N
     (5, (64, 64))
     """
     generator = check_rng(rng)
-    radii = config.diameter_nm / 2 / config.pixel_size_nm
-    radii = radii * np.exp(generator.normal(0, config.diameter_spread, config.n_particles))
-    centres, kept = _place(config, radii, generator)
-    radii = radii[kept]
-    thickness, labels, particles = _draw(config, centres, radii, generator)
-    frame = _form_image(config, thickness, generator)
-    return Scene(frame, labels, particles, config)
+    support_nm, film = config.support.draw(config.shape, config.pixel_size_nm, generator)
+    solids, names = populate(config, film, generator)
+    depth, labels, areas = solids.draw(config.shape)
+    seen = np.flatnonzero(areas)
+    numbers = np.zeros(len(solids) + 1, dtype=np.int32)
+    numbers[seen + 1] = np.arange(1, seen.size + 1)
+    labels = numbers[labels]
+    solids = solids.take(seen)
+    particles = describe(solids, [names[i] for i in seen], config.pixel_size_nm)
+    in_frame = areas[seen] * config.pixel_size_nm**2
+    particles["in_frame"] = np.minimum(in_frame / particles["area_nm2"], 1)
+    # A body that lies inside the frame has all of its shadow there, whatever its pixels count.
+    particles["in_frame"][_is_inside(solids, config.shape)] = 1
+    particles["visible"] = np.bincount(labels.ravel(), minlength=seen.size + 1)[1:] / areas[seen]
+    return Scene(form_image(config, depth, support_nm), labels, particles, config, solids, support_nm)
 
 
-def random_config(rng: np.random.Generator, shape: tuple[int, int] = (256, 256)) -> SceneConfig:
-    """Draw scene parameters over the range of particle micrographs, for training and benchmarks.
-
-    Diameters from 7 px to a quarter of the frame, one to all shapes, sparse to crowded, weak to strong contrast,
-    sharp to blurred, HAADF mostly.
-    """
-    pixel_nm = float(np.exp(rng.uniform(np.log(0.1), np.log(2.0))))
-    diameter_px = float(np.exp(rng.uniform(np.log(7.0), np.log(min(90.0, min(shape) / 3)))))
-    coverage = float(rng.uniform(0.02, 0.45))
-    n_particles = int(np.clip(coverage * shape[0] * shape[1] / (np.pi / 4 * diameter_px**2), 1, 400))
-    n_shapes = int(rng.integers(1, 4))
-    return SceneConfig(
-        shape=shape,
-        pixel_size_nm=pixel_nm,
-        n_particles=n_particles,
-        diameter_nm=diameter_px * pixel_nm,
-        diameter_spread=float(rng.uniform(0.02, 0.45)),
-        shapes=tuple(rng.choice(bodies.names, n_shapes, replace=False)),
-        arrangement=str(rng.choice(ARRANGEMENTS, p=[0.25, 0.4, 0.35])),
-        contrast=float(np.exp(rng.uniform(np.log(0.4), np.log(12.0)))),
-        material_spread=float(rng.uniform(0, 0.25)),
-        texture=float(rng.uniform(0, 0.12)),
-        ramp=float(rng.uniform(0, 0.6)),
-        probe_fwhm_nm=float(rng.uniform(0.6, 4.0)) * pixel_nm,
-        mode="haadf" if rng.random() < 0.8 else "bf",
-    )
-
-
-def with_shape(config: SceneConfig, shape: tuple[int, int]) -> SceneConfig:
-    """Return the same kind of scene at another frame shape and the same number density."""
-    scale = shape[0] * shape[1] / (config.shape[0] * config.shape[1])
-    return replace(config, shape=shape, n_particles=max(1, round(config.n_particles * scale)))
-
-
-def _place(config: SceneConfig, radii: NDArray, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
-    """Return centres (N, 2) as (row, column) in pixels and the indices of the particles that found room."""
-    height, width = config.shape
-    if config.arrangement == "random":
-        return rng.uniform(0, 1, (radii.size, 2)) * [height, width], np.arange(radii.size)
-    centres, kept = np.empty((radii.size, 2)), np.empty(radii.size, dtype=np.int64)
-    n = 0
-    for i in np.argsort(-radii) if config.arrangement == "hard-core" else range(radii.size):
-        # Centres up to half a radius outside, so that particles cut by the border occur as they do in real frames.
-        margin = 0.5 * radii[i]
-        tries = rng.uniform(-margin, [height + margin, width + margin], (_PLACEMENT_TRIES, 2))
-        closeness = 1.0
-        if config.arrangement == "clustered" and n and rng.random() < 0.75:
-            host = rng.integers(n, size=_PLACEMENT_TRIES)
-            angle = rng.uniform(0, 2 * np.pi, _PLACEMENT_TRIES)
-            reach = (radii[kept[host]] + radii[i]) * rng.uniform(0.75, 1.05, _PLACEMENT_TRIES)
-            tries = centres[host] + (reach * np.stack([np.sin(angle), np.cos(angle)])).T
-            closeness = 0.74
-        gap = np.hypot(*(tries[:, None] - centres[None, :n]).transpose(2, 0, 1))
-        free = (gap >= closeness * (radii[kept[:n]] + radii[i])[None, :]).all(axis=1)
-        if free.any():
-            centres[n], kept[n] = tries[np.argmax(free)], i
-            n += 1
-    return centres[:n], kept[:n]
+def populate(
+    config: SceneConfig, film: NDArray[np.bool_], rng: np.random.Generator
+) -> tuple[Solids, list[tuple[str, str]]]:
+    """Return the particles of a scene on a film, and each one's shape and material."""
+    mode = mode_by_name(config.mode)
+    radii = sample_diameters_nm(config, rng) / 2 / config.pixel_size_nm
+    centres, kept = place_particles(radii, film, config.arrangement, rng=rng, cluster_size=config.cluster_size)
+    n = len(kept)
+    kinds, substances = rng.integers(len(config.shapes), size=n), rng.integers(len(config.materials), size=n)
+    strengths = np.maximum(0.2, 1 + config.material_spread * rng.normal(size=n))
+    turns = Rotation.random(n, rng=rng).as_matrix() if n else np.empty((0, 3, 3))
+    flat = Rotation.from_euler("z", rng.uniform(0, 2 * np.pi, (n, 1))).as_matrix() if n else turns
+    depth_per_px = {
+        name: mode.depth_per_nm(material_by_name(name)) * config.pixel_size_nm
+        for name in {*config.materials, config.shell_material}
+    }
+    shapes, names = [], []
+    depths, inner = np.empty(n), np.zeros(n)
+    for i in range(n):
+        shape, material = config.shapes[kinds[i]], config.materials[substances[i]]
+        body = bodies[shape](rng)
+        depths[i] = depth_per_px[material]
+        if body.inner_part == "core":
+            depths[i] = depth_per_px[config.shell_material]
+            inner[i] = depth_per_px[material] - depths[i]
+            material = f"{material}@{config.shell_material}"
+        elif body.inner_part == "cavity":
+            inner[i] = -depths[i]
+        if body.lies_flat:
+            turns[i] = flat[i]
+        shapes.append(body)
+        names.append((shape, material))
+    return Solids(tuple(shapes), turns, centres, radii[kept], depths * strengths, inner * strengths), names
 
 
-def _draw(
-    config: SceneConfig, centres: NDArray, radii: NDArray, rng: np.random.Generator
-) -> tuple[NDArray, NDArray, NDArray]:
-    """Return summed thickness (in median radii, weighted by material), the label map and the particle records."""
-    height, width = config.shape
-    thickness = np.zeros(config.shape)
-    labels = np.zeros(config.shape, dtype=np.int32)
-    median_radius = config.diameter_nm / 2 / config.pixel_size_nm
-    records: list[tuple] = []
-    for (row, col), radius in zip(centres, radii, strict=True):
-        kind = config.shapes[rng.integers(len(config.shapes))]
-        body = bodies[kind](rng)
-        rotation = _orient(body, rng)
-        strength = max(0.2, 1 + config.material_spread * rng.normal())
-        reach = 2.4 * radius
-        top, bottom = max(0, int(row - reach)), min(height, int(row + reach) + 2)
-        left, right = max(0, int(col - reach)), min(width, int(col + reach) + 2)
-        if top >= bottom or left >= right:
-            continue
-        y = (np.arange(top, bottom)[:, None] + 0.5 - row) / radius
-        x = (np.arange(left, right)[None, :] + 0.5 - col) / radius
-        patch = project(body, rotation, x, y)
-        inside = patch > 0
-        if not inside.any():
-            continue
-        thickness[top:bottom, left:right] += patch * (strength * radius / median_radius)
-        label = len(records) + 1
-        labels[top:bottom, left:right][inside] = label
-        area = np.count_nonzero(inside) * config.pixel_size_nm**2
-        records.append((label, col - 0.5, row - 0.5, 2 * radius * config.pixel_size_nm, kind, area, 1.0))
-    particles = np.array(records, dtype=PARTICLE_DTYPE)
-    seen = np.bincount(labels.ravel(), minlength=len(records) + 1)[1:] * config.pixel_size_nm**2
-    if len(records):
-        particles["visible"] = seen / particles["area_nm2"]
-    return thickness, labels, particles
+def sample_diameters_nm(config: SceneConfig, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Draw the nominal diameters of a scene's particles in nm, (N,)."""
+    medians = np.full(config.n_particles, config.diameter_nm)
+    if config.size_distribution == "bimodal":
+        medians[rng.random(config.n_particles) < config.second_share] = config.second_diameter_nm
+    deviation = config.diameter_spread * rng.normal(size=config.n_particles)
+    if config.size_distribution == "normal":
+        while (low := deviation < -0.8).any():
+            deviation[low] = config.diameter_spread * rng.normal(size=int(low.sum()))
+        return medians * (1 + deviation)
+    return medians * np.exp(deviation)
 
 
-def _orient(body: Body, rng: np.random.Generator) -> NDArray[np.float64]:
-    if not body.lies_flat:
-        return Rotation.random(rng=rng).as_matrix()
-    return Rotation.from_euler("z", rng.uniform(0, 2 * np.pi)).as_matrix()
+def _mean_square_diameter_nm2(config: SceneConfig) -> float:
+    spread = config.diameter_spread
+    if config.size_distribution == "normal":
+        return config.diameter_nm**2 * (1 + spread**2)
+    share = config.second_share
+    return float(np.exp(2 * spread**2) * ((1 - share) * config.diameter_nm**2 + share * config.second_diameter_nm**2))
 
 
-def _form_image(config: SceneConfig, thickness: NDArray, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return the image of particles on their support, blurred by the probe.
+def describe(solids: Solids, names: list[tuple[str, str]], pixel_size_nm: float) -> NDArray:
+    """Return the records of bodies, all of them wholly seen."""
+    particles = np.zeros(len(solids), dtype=PARTICLE_DTYPE)
+    radii_nm = solids.radii * pixel_size_nm
+    outlines = [body.outline(turn) for body, turn in zip(solids.bodies, solids.rotations, strict=True)]
+    area, feret = np.array(outlines).reshape(-1, 2).T
+    particles["label"] = np.arange(1, len(solids) + 1)
+    particles["y"], particles["x"] = solids.centres.T
+    particles["diameter_nm"] = 2 * radii_nm
+    particles["area_nm2"] = area * radii_nm**2
+    particles["equivalent_diameter_nm"] = 2 * radii_nm * np.sqrt(area / np.pi)
+    particles["feret_max_nm"] = feret * radii_nm
+    particles["volume_nm3"] = [body.volume for body in solids.bodies] * radii_nm**3
+    particles["shape"] = [shape for shape, _ in names]
+    particles["material"] = [material for _, material in names]
+    particles["in_frame"] = particles["visible"] = 1
+    return particles
 
-    HAADF intensity is the mass-thickness; bright field is its exponential decay (Beer-Lambert).
-    """
-    height, width = config.shape
-    angle = rng.uniform(0, 2 * np.pi)
-    along = np.sin(angle) * np.linspace(-0.5, 0.5, height)[:, None] + np.cos(angle) * np.linspace(-0.5, 0.5, width)
-    support = 1 + config.ramp * along
-    if config.texture:
-        grain = gaussian_filter(rng.normal(size=config.shape), 1.5, mode="wrap")
-        support = support * (1 + config.texture * grain / grain.std())
-    mass = np.maximum(support, 0) + config.contrast / 2 * thickness
-    image = mass if config.mode == "haadf" else np.exp(-mass / (1 + config.contrast))
-    sigma = config.probe_fwhm_nm / config.pixel_size_nm / 2.3548
-    return gaussian_filter(image, sigma, mode="nearest").astype(np.float32)
+
+def _is_inside(solids: Solids, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    reach = solids.reach[:, None]
+    return ((solids.centres - reach > -0.5) & (solids.centres + reach < np.array(shape) - 0.5)).all(axis=1)
+
+
+def form_image(config: SceneConfig, depth: NDArray, support_nm: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what the detector collects of particles of an optical depth on their support, blurred by the probe."""
+    mode = mode_by_name(config.mode)
+    film = support_nm * np.float32(mode.depth_per_nm(material_by_name(config.support.material)))
+    return config.probe.blur(collected(film + depth.astype(np.float32), mode), config.pixel_size_nm)
+
+
+def _check_choice(what: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise InputError(f"{what} is {value!r}{nearest_name(str(value), known)}; expected one of {', '.join(known)}")

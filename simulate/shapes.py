@@ -1,11 +1,11 @@
-"""Projected thickness of ellipsoids and convex polyhedra: what a HAADF detector sees of one particle.
+"""The particles' bodies: ellipsoids and convex polyhedra, solid, hollow or with a core.
 
 Lengths are in units of the particle's radius; the third axis is the beam's.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -24,55 +24,64 @@ if TYPE_CHECKING:
 class Body:
     """A convex body: half-spaces ``normals @ p <= offsets``, or an ellipsoid of the given semi-axes.
 
-    `lies_flat` marks bodies that rest on the support (rods, platelets) and are only turned within its plane.
+    Parameters
+    ----------
+    semi_axes : (float, float, float)
+        Of an ellipsoid.
+    normals, offsets : ndarray, shape (F, 3) and (F,)
+        Of a polyhedron's faces; None for an ellipsoid.
+    vertices, face_areas : ndarray, shape (V, 3) and (F,)
+        Its corners and the area of each face.
+    body_volume : float
+        Its volume.
+    lies_flat : bool
+        Whether it rests on the support (rods, platelets) and is turned only within its plane.
+    inner : float
+        Size of an inner part of the same form, relative to the whole; 0 for none.
+    inner_part : {"", "core", "cavity"}
+        What the inner part is: of another material, or empty.
     """
 
+    semi_axes: tuple[float, float, float] = (1.0, 1.0, 1.0)
     normals: NDArray[np.float64] | None = None
     offsets: NDArray[np.float64] | None = None
-    semi_axes: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    vertices: NDArray[np.float64] | None = None
+    face_areas: NDArray[np.float64] | None = None
+    body_volume: float = 0.0
     lies_flat: bool = False
+    inner: float = 0.0
+    inner_part: str = ""
+
+    @property
+    def volume(self) -> float:
+        """Volume within the outer surface, in cubed radii."""
+        return self.body_volume if self.normals is not None else 4 / 3 * np.pi * float(np.prod(self.semi_axes))
+
+    @property
+    def reach(self) -> float:
+        """Largest distance of a point of the body from its centre, in radii."""
+        if self.vertices is None:
+            return max(self.semi_axes)
+        return float(np.linalg.norm(self.vertices, axis=1).max())
+
+    def outline(self, rotation: NDArray[np.float64]) -> tuple[float, float]:
+        r"""Return area and largest Feret diameter of the body's shadow along the beam, in radii.
+
+        The shadow of an ellipsoid is an ellipse of area :math:`\pi a b c \sqrt{n^T \mathrm{diag}(a, b, c)^{-2} n}` for
+        the beam's direction :math:`n` in the body's frame; that of a convex polyhedron has half the area
+        :math:`\sum_f A_f |n_f \cdot z|`.
+        """
+        if self.normals is None or self.vertices is None or self.face_areas is None:
+            axes = np.array(self.semi_axes)
+            area = np.pi * axes.prod() * np.linalg.norm(rotation[2] / axes)
+            # The shadow's semi-axes are the singular values of the first two rows of R diag(a, b, c).
+            return float(area), 2 * float(np.linalg.norm((rotation * axes)[:2], 2))
+        area = 0.5 * self.face_areas @ np.abs(self.normals @ rotation[2])
+        corners = self.vertices @ rotation[:2].T
+        return float(area), float(np.linalg.norm(corners[:, None] - corners[None], axis=2).max())
 
 
 bodies: Registry[Callable[[np.random.Generator], Body]] = Registry("particle shape")
-
-
-def project(body: Body, rotation: NDArray[np.float64], x: NDArray, y: NDArray) -> NDArray[np.float64]:
-    """Return the body's thickness along the beam at the points (x, y), zero outside its outline.
-
-    Parameters
-    ----------
-    body : Body
-    rotation : ndarray, shape (3, 3)
-        Turns the body's frame into the microscope's.
-    x, y : ndarray
-        Positions in units of the radius; the result broadcasts them.
-    """
-    if body.normals is None:
-        return _project_ellipsoid(rotation @ np.diag(1 / np.square(body.semi_axes)) @ rotation.T, x, y)
-    assert body.offsets is not None
-    return _project_polyhedron(body.normals @ rotation.T, body.offsets, x, y)
-
-
-def _project_ellipsoid(q: NDArray, x: NDArray, y: NDArray) -> NDArray[np.float64]:
-    # p' Q p <= 1 is a quadratic a z^2 + 2 b z + c <= 0 in z; its roots lie 2 sqrt(b^2 - a c) / a apart.
-    b = q[0, 2] * x + q[1, 2] * y
-    c = q[0, 0] * x * x + 2 * q[0, 1] * x * y + q[1, 1] * y * y - 1
-    return 2 * np.sqrt(np.maximum(b * b - q[2, 2] * c, 0)) / q[2, 2]
-
-
-def _project_polyhedron(normals: NDArray, offsets: NDArray, x: NDArray, y: NDArray) -> NDArray[np.float64]:
-    # Each half-space bounds z from above or below; the thickness is what is left between the tightest two.
-    x, y = np.broadcast_arrays(x, y)
-    top, bottom = np.full(x.shape, np.inf), np.full(x.shape, -np.inf)
-    for (nx, ny, nz), offset in zip(normals, offsets, strict=True):
-        slack = offset - nx * x - ny * y
-        if nz > 1e-9:
-            np.minimum(top, slack / nz, out=top)
-        elif nz < -1e-9:
-            np.maximum(bottom, slack / nz, out=bottom)
-        else:
-            top = np.where(slack < 0, -np.inf, top)
-    return np.maximum(top - bottom, 0)
 
 
 def _polyhedron(normals: NDArray, offsets: NDArray, *, lies_flat: bool = False) -> Body:
@@ -81,9 +90,22 @@ def _polyhedron(normals: NDArray, offsets: NDArray, *, lies_flat: bool = False) 
     By Cauchy's theorem the mean projection of a convex body is a quarter of its surface area.
     """
     normals = normals / np.linalg.norm(normals, axis=1, keepdims=True)
-    halfspaces = np.column_stack([normals, -offsets])
-    surface = ConvexHull(HalfspaceIntersection(halfspaces, np.zeros(3)).intersections).area
-    return Body(normals, offsets / np.sqrt(surface / (4 * np.pi)), lies_flat=lies_flat)
+    corners = HalfspaceIntersection(np.column_stack([normals, -offsets]), np.zeros(3)).intersections
+    scale = 1 / np.sqrt(ConvexHull(corners).area / (4 * np.pi))
+    offsets, corners = offsets * scale, corners * scale
+    hull = ConvexHull(corners)
+    # The hull is made of triangles; each belongs to the face whose plane it lies in.
+    triangles = corners[hull.simplices]
+    areas = np.linalg.norm(np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]), axis=1) / 2
+    face = np.argmax(hull.equations[:, :3] @ normals.T, axis=1)
+    return Body(
+        normals=normals,
+        offsets=offsets,
+        vertices=corners[hull.vertices],
+        face_areas=np.bincount(face, areas, minlength=len(normals)),
+        body_volume=float(hull.volume),
+        lies_flat=lies_flat,
+    )
 
 
 _CUBE = np.vstack([np.eye(3), -np.eye(3)])
@@ -147,6 +169,24 @@ def decahedron(rng: np.random.Generator) -> Body:
 def platelet(rng: np.random.Generator) -> Body:
     """Make a thin regular prism that lies flat."""
     return _platelet(int(rng.integers(3, 7)))
+
+
+@bodies.register("core-shell", "a sphere with a core of the scene's material in a shell of another")
+def core_shell(rng: np.random.Generator) -> Body:
+    """Make a sphere whose core has half to 0.85 of its diameter."""
+    return Body(inner=float(rng.uniform(0.5, 0.85)), inner_part="core")
+
+
+@bodies.register("hollow", "a hollow shell: a sphere with a cavity")
+def hollow(rng: np.random.Generator) -> Body:
+    """Make a sphere whose cavity has 0.6 to 0.9 of its diameter."""
+    return Body(inner=float(rng.uniform(0.6, 0.9)), inner_part="cavity")
+
+
+@bodies.register("nanocage", "a hollow cube, any orientation")
+def nanocage(rng: np.random.Generator) -> Body:
+    """Make a cube whose cavity has 0.6 to 0.85 of its edge."""
+    return replace(_fixed_polyhedron("cube"), inner=float(rng.uniform(0.6, 0.85)), inner_part="cavity")
 
 
 @cache

@@ -11,7 +11,7 @@ from segmentation.models.mask_rcnn import MASK_SIZE, MaskRCNN, MaskRCNNConfig, m
 from segmentation.preprocess import normalise
 from segmentation.train_segment import SegmentTraining, train_segment
 from segmentation.training_data import LabelledScenes, SceneData, target
-from simulate import InputError, SceneConfig, make_scene
+from simulate import InputError, SceneConfig, Support, make_scene
 
 TINY = MaskRCNNConfig(widths=(8, 8, 8, 8), pyramid=8)
 
@@ -150,7 +150,13 @@ def test_items_depend_on_seed_and_index_alone():
 
 
 def test_the_shipped_detector_finds_bright_and_dark_particles():
-    config = SceneConfig(shape=(192, 192), n_particles=12, diameter_nm=12, shapes=("sphere", "ellipsoid"), texture=0.02)
+    config = SceneConfig(
+        shape=(192, 192),
+        n_particles=12,
+        diameter_nm=12,
+        shapes=("sphere", "ellipsoid"),
+        support=Support(thickness_nm=100, texture=0.02),
+    )
     for mode in ("haadf", "bf"):
         import dataclasses
 

@@ -10,7 +10,7 @@ from cs_recon.fill import pyramid_fill
 from cs_recon.ista import fista, ista, ista_step, shrink
 from cs_recon.noise import estimate_noise
 from cs_recon.wavelets import pad_to_multiple, soft_threshold
-from simulate import InputError, Measurement, SceneConfig, make_scene, measure, scan_path
+from simulate import InputError, Measurement, SceneConfig, Support, make_scene, measure, scan_path
 
 
 @pytest.fixture
@@ -138,14 +138,18 @@ def test_padding_is_a_multiple_and_keeps_the_image():
 
 @pytest.mark.parametrize("ratio", [0.1, 1.0])
 def test_noise_is_estimated_from_the_samples(ratio):
-    frame = make_scene(SceneConfig(shape=(256, 256), n_particles=20, diameter_nm=15, texture=0), rng=0).frame
+    frame = make_scene(
+        SceneConfig(shape=(256, 256), n_particles=20, diameter_nm=15, support=Support(texture=0)), rng=0
+    ).frame
     noisy = frame + np.random.default_rng(0).normal(0, 0.2, frame.shape)
     scan = measure(noisy, scan_path("random", frame.shape, ratio, rng=0))
     assert estimate_noise(scan) == pytest.approx(0.2, rel=0.15)
 
 
 def test_fista_stops_at_the_noise():
-    scene = make_scene(SceneConfig(shape=(128, 128), n_particles=10, diameter_nm=10), rng=0)
+    scene = make_scene(
+        SceneConfig(shape=(128, 128), n_particles=10, diameter_nm=10, support=Support(thickness_nm=100)), rng=0
+    )
     scan = measure(scene.frame, scan_path("random", (128, 128), 0.5, rng=0), peak_counts=50, rng=0)
     result = reconstruct(scan, "fista")
     residual = np.sqrt(np.mean((result.image - scan.values)[scan.mask] ** 2))

@@ -22,7 +22,12 @@ CLASSICAL = ["--recon", "linear", "--segment", "threshold"]
 @pytest.fixture(scope="session")
 def scene():
     config = simulate.SceneConfig(
-        shape=(128, 144), pixel_size_nm=0.5, n_particles=9, diameter_nm=10, shapes=("sphere",), texture=0.02
+        shape=(128, 144),
+        pixel_size_nm=0.5,
+        n_particles=9,
+        diameter_nm=10,
+        shapes=("sphere",),
+        support=simulate.Support(thickness_nm=100, texture=0.02),
     )
     return simulate.make_scene(config, rng=2)
 

@@ -5,10 +5,17 @@ import pytest
 
 from cs_recon import reconstruct
 from segmentation import average_precision, segment, segmenters
-from simulate import InputError, Measurement, SceneConfig, make_scene, measure, scan_path
+from simulate import InputError, Measurement, SceneConfig, Support, make_scene, measure, scan_path
 
 SCENE = make_scene(
-    SceneConfig(shape=(160, 192), n_particles=10, diameter_nm=12, shapes=("sphere",), texture=0.02), rng=6
+    SceneConfig(
+        shape=(160, 192),
+        n_particles=10,
+        diameter_nm=12,
+        shapes=("sphere",),
+        support=Support(thickness_nm=100, texture=0.02),
+    ),
+    rng=6,
 )
 
 

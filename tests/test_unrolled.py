@@ -9,7 +9,7 @@ from cs_recon.batch import make_batch
 from cs_recon.calibrate import coverage
 from cs_recon.ista import ista, shrink
 from cs_recon.unrolled import UnrolledConfig, UnrolledISTA
-from simulate import InputError, Measurement, SceneConfig, make_scene, measure, random_config, scan_path
+from simulate import InputError, Measurement, SceneConfig, Support, make_scene, measure, random_config, scan_path
 
 SMALL = UnrolledConfig(steps=3, widths=(8, 12), wavelet="sym4", levels=2)
 
@@ -68,7 +68,10 @@ def test_shipped_weights_are_whole_and_small():
 
 
 def test_a_hand_drawn_mask_works_without_retraining():
-    frame = make_scene(SceneConfig(shape=(128, 128), n_particles=12, diameter_nm=12, texture=0.02), rng=5).frame
+    frame = make_scene(
+        SceneConfig(shape=(128, 128), n_particles=12, diameter_nm=12, support=Support(thickness_nm=100, texture=0.02)),
+        rng=5,
+    ).frame
     y, x = np.mgrid[:128, :128]
     drawn = (np.abs(np.sin(x / 9) * 40 + 64 - y) % 9 < 2) | (x % 13 == 0)
     result = reconstruct(Measurement(frame, drawn), "unrolled-ista")

@@ -50,6 +50,6 @@ def trails(rows, cols, move_us, dose):
             continue
         share = move_us[k] / (steps - 1)
         for s in range(1, steps):
-            row = int(math.floor(rows[k - 1] + d_row * s / steps + 0.5))
-            col = int(math.floor(cols[k - 1] + d_col * s / steps + 0.5))
+            row = math.floor(rows[k - 1] + d_row * s / steps + 0.5)
+            col = math.floor(cols[k - 1] + d_col * s / steps + 0.5)
             dose[row, col] += share

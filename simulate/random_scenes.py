@@ -1,0 +1,95 @@
+"""Scenes with parameters drawn over the range of particle micrographs, for training and benchmarks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simulate.materials import MATERIALS, MODES
+from simulate.optics import Probe
+from simulate.scenes import SceneConfig
+from simulate.shapes import bodies
+from simulate.support import Support
+
+_ARRANGEMENTS = {"random": 0.22, "hard-core": 0.38, "clustered": 0.35, "lattice": 0.05}
+_MODES = {"haadf": 0.7, "adf": 0.1, "bf": 0.2}
+_LARGEST_DEPTH = 2.5
+"""Particles of a larger optical depth would be flat: their thickness no longer shows."""
+
+
+def random_config(rng: np.random.Generator, shape: tuple[int, int] = (256, 256)) -> SceneConfig:
+    """Draw scene parameters.
+
+    Diameters from 7 px to a third of the frame, one to three shapes of any kind and material, few to crowded, weak to
+    strong contrast, sharp to blurred, HAADF mostly; some films with holes, some contaminated, some out of focus.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of randomness.
+    shape : (int, int)
+        Frame shape in pixels.
+
+    Returns
+    -------
+    SceneConfig
+
+    Examples
+    --------
+    >>> random_config(np.random.default_rng(0)).shape
+    (256, 256)
+    """
+    pixel_nm = float(np.exp(rng.uniform(np.log(0.1), np.log(2.0))))
+    diameter_px = float(np.exp(rng.uniform(np.log(7.0), np.log(min(90.0, min(shape) / 3)))))
+    diameter_nm = diameter_px * pixel_nm
+    spread = float(rng.uniform(0.02, 0.45))
+    arrangement = str(rng.choice(list(_ARRANGEMENTS), p=list(_ARRANGEMENTS.values())))
+    # Apart, log-normal particles with their large ones get no denser than this.
+    coverage = float(rng.uniform(0.02, 0.45 if arrangement in ("random", "clustered") else 0.3))
+    mean_square = diameter_px**2 * np.exp(2 * spread**2)
+    n_particles = int(np.clip(coverage * shape[0] * shape[1] / (np.pi / 4 * mean_square), 1, 400))
+    mode = str(rng.choice(list(_MODES), p=list(_MODES.values())))
+    materials, depth = _materials(rng, mode, diameter_nm)
+    contrast = float(np.exp(rng.uniform(np.log(0.4), np.log(20.0))))
+    film_per_nm = MODES[mode].depth_per_nm(MATERIALS["C"])
+    support = Support(
+        thickness_nm=min(depth / contrast, 1.5) / film_per_nm,
+        texture=float(rng.uniform(0, 0.12)),
+        texture_nm=float(rng.uniform(0.8, 2.5)) * pixel_nm,
+        ramp=float(rng.uniform(0, 0.6)),
+        hole_share=float(rng.uniform(0.1, 0.5)) if rng.random() < 0.12 else 0.0,
+        hole_nm=float(rng.uniform(0.3, 1.0)) * min(shape) * pixel_nm,
+        contamination_nm=depth / film_per_nm * float(rng.uniform(0.05, 0.5)) if rng.random() < 0.15 else 0.0,
+    )
+    return SceneConfig(
+        shape=shape,
+        pixel_size_nm=pixel_nm,
+        n_particles=n_particles,
+        diameter_nm=diameter_nm,
+        diameter_spread=spread,
+        shapes=tuple(rng.choice(bodies.names, int(rng.integers(1, 4)), replace=False)),
+        materials=materials,
+        material_spread=float(rng.uniform(0, 0.25)),
+        arrangement=arrangement,
+        cluster_size=float(rng.uniform(2, 12)),
+        support=support,
+        probe=_probe(rng, pixel_nm),
+        mode=mode,
+    )
+
+
+def _materials(rng: np.random.Generator, mode: str, diameter_nm: float) -> tuple[tuple[str, ...], float]:
+    """Draw one or two materials through which the beam still sees thickness, and a particle's depth of the first."""
+    depths = {
+        name: MODES[mode].depth_per_nm(material) * diameter_nm for name, material in MATERIALS.items() if name != "C"
+    }
+    seen = [name for name, depth in depths.items() if depth < _LARGEST_DEPTH] or [min(depths, key=depths.__getitem__)]
+    chosen = rng.choice(seen, min(len(seen), 1 if rng.random() < 0.7 else 2), replace=False)
+    return tuple(str(name) for name in chosen), min(depths[str(chosen[0])], _LARGEST_DEPTH)
+
+
+def _probe(rng: np.random.Generator, pixel_nm: float) -> Probe:
+    fwhm_nm = float(rng.uniform(0.6, 4.0)) * pixel_nm
+    if rng.random() < 0.85:
+        return Probe(fwhm_nm)
+    radius_nm = float(rng.uniform(0.5, 2.5)) * pixel_nm
+    return Probe(fwhm_nm, defocus_nm=radius_nm / 0.02, convergence_mrad=20.0)
