@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from numbers import Real
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SQRT2 = math.sqrt(2)
+
+
+def is_real(value: object) -> TypeGuard[float]:
+    """Return whether `value` is one real number."""
+    return isinstance(value, Real)
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class ScanHardware:
     References
     ----------
     Settling and fly-back in sparse scans: Kovarik et al., Applied Physics Letters 109, 164102 (2016),
-    https://doi.org/10.1063/1.4965720. Hysteresis of scan coils: Nicholls et al., Ultramicroscopy 233, 113451 (2022),
+    https://doi.org/10.1063/1.4965720; Nicholls et al., Ultramicroscopy 233, 113451 (2022),
     https://doi.org/10.1016/j.ultramic.2021.113451. Play operator: Visintin, Differential Models of Hysteresis (1994),
     https://doi.org/10.1007/978-3-662-11557-2.
 
@@ -75,13 +81,12 @@ class ScanHardware:
     def __post_init__(self) -> None:
         for name in ("lag_us", "settling_us", "flyback_us", "blanking_us", "hysteresis_px"):
             value = getattr(self, name)
-            if value is None and name == "settling_us":
-                continue
-            if isinstance(value, str) or not (np.isfinite(value) and value >= 0):
+            unset = value is None and name == "settling_us"
+            if not (unset or (is_real(value) and 0 <= value < math.inf)):
                 raise InputError(f"{name} is {value!r}; expected a finite number of at least 0")
         for name in ("slew_px_per_us", "tolerance_px"):
             value = getattr(self, name)
-            if isinstance(value, str) or not value > 0:
+            if not (is_real(value) and value > 0):
                 raise InputError(f"{name} is {value!r}; expected a number above 0")
 
     def wait_us(self, distance_px: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -119,6 +119,36 @@ class Measurement:
         if self.counts_per_unit is not None:
             variance += np.maximum(np.asarray(signal, dtype=np.float64) - self.black_level, 0) / self.counts_per_unit
         return np.sqrt(variance)
+
+
+def join_measurements(first: Measurement, second: Measurement, path: ScanPath) -> Measurement:
+    """Return two scans of one frame as one, with the path that made both.
+
+    Raises
+    ------
+    InputError
+        If frame, unit or noise differ, or a pixel is in both.
+    """
+    if first.shape != second.shape or (first.mask & second.mask).any():
+        raise InputError("the scans are of different frames, or share pixels; expected disjoint scans of one frame")
+    for name in ("pixel_size_nm", "counts_per_unit", "black_level", "read_noise"):
+        if getattr(first, name) != getattr(second, name):
+            raise InputError(
+                f"the scans have {name} {getattr(first, name)} and {getattr(second, name)}; expected the same: "
+                "were they taken with the same settings?"
+            )
+    scales = [float(scan.path.dwells_us.mean()) for scan in (first, second) if scan.path is not None]
+    if scales and max(scales) > 1.000001 * min(scales):
+        raise InputError(
+            f"the scans have mean dwell times of {scales[0]:g} and {scales[-1]:g} µs, to which counts are relative; "
+            "expected the same"
+        )
+    exposure = None
+    if first.exposure is not None or second.exposure is not None:
+        parts = [scan.mask if scan.exposure is None else scan.exposure for scan in (first, second)]
+        exposure = np.asarray(parts[0], dtype=np.float64) + parts[1]
+    values = first.values + second.values  # each is 0 where the other was scanned
+    return replace(first, values=values, mask=first.mask | second.mask, exposure=exposure, path=path)
 
 
 def check_mask(mask: ArrayLike) -> NDArray[np.bool_]:

@@ -66,6 +66,8 @@ class ScanPath:
             raise InputError(f"scan has {rows.size} rows but {cols.size} columns; expected one of each per position")
         if rows.size == 0:
             raise InputError("scan visits no position; expected at least one")
+        if not isinstance(self.hardware, ScanHardware):
+            raise InputError(f"scan hardware is {self.hardware!r}; expected a ScanHardware, e.g. HARDWARE['slow']")
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "rows", rows)
         object.__setattr__(self, "cols", cols)
@@ -95,9 +97,9 @@ class ScanPath:
     def dwell_map_us(self) -> NDArray[np.float64]:
         """Time the beam dwells on each pixel in µs, all its visits together, shape (H, W)."""
         if np.ndim(self.dwell_us) == 0:
-            return self.visits * float(self.dwell_us)
-        size = self.shape[0] * self.shape[1]
-        return np.bincount(self.flat, self.dwells_us, minlength=size).reshape(self.shape)
+            return self.visits.astype(np.float64) * float(self.dwell_us)
+        total = np.bincount(self.flat, self.dwells_us, minlength=self.shape[0] * self.shape[1])
+        return total.astype(np.float64, copy=False).reshape(self.shape)
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -189,7 +191,7 @@ class ScanPath:
 
             # While the deflection slews it moves at its top speed; only the rest of the wait lets it settle.
             relax = np.maximum(self.moves_us - self.jumps_px / hardware.slew_px_per_us, 0)
-            dwells = np.ascontiguousarray(self.dwells_us)
+            dwells = np.array(self.dwells_us)  # writable: another flag would be another type to compile for
             targets = [lagging(target, relax, dwells, hardware.lag_us) for target in targets]
         return targets[0], targets[1]
 
@@ -230,7 +232,5 @@ def _dwell(dwell_us: ArrayLike, n_positions: int) -> float | NDArray[np.float64]
             f"dwell times have shape {array.shape} for {n_positions} positions; expected one number, or one per visit"
         )
     if not (np.isfinite(array).all() and (array > 0).all()):
-        raise InputError(
-            f"dwell times run from {array.min():g} to {array.max():g} µs; expected finite numbers above 0"
-        )
+        raise InputError(f"dwell times run from {array.min():g} to {array.max():g} µs; expected finite numbers above 0")
     return array.astype(np.float64)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from simulate import InputError, Measurement, ScanPath, measure, scan_path
+from simulate.measurement import join_measurements
 
 FRAME = np.add.outer(np.arange(16.0), np.arange(12.0))
 MASK = np.indices((16, 12)).sum(axis=0) % 3 == 0
@@ -146,3 +147,29 @@ def test_bad_seeds_are_refused(seed):
     ):
         with pytest.raises(InputError, match="seed is"):
             call()
+
+
+def test_two_scans_of_one_frame_join_into_one():
+    first, second = (ScanPath(*np.nonzero(part), FRAME.shape) for part in (MASK, ~MASK))
+    parts = [measure(FRAME, path, peak_counts=30, rng=k) for k, path in enumerate((first, second))]
+    joined = join_measurements(*parts, first.then(second))
+    assert joined.mask.all()
+    np.testing.assert_array_equal(joined.values[MASK], parts[0].samples)
+    np.testing.assert_array_equal(joined.values[~MASK], parts[1].samples)
+    np.testing.assert_array_equal(joined.path.rows, np.concatenate([first.rows, second.rows]))
+    assert joined.counts_per_unit == parts[0].counts_per_unit
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        (lambda: measure(FRAME, ScanPath(*np.nonzero(MASK), FRAME.shape), peak_counts=30, rng=1), "disjoint"),
+        (lambda: measure(FRAME, ScanPath(*np.nonzero(~MASK), FRAME.shape), peak_counts=20, rng=1), "counts_per_unit"),
+        (lambda: measure(FRAME, ScanPath(*np.nonzero(~MASK), FRAME.shape, 3.0), peak_counts=30, rng=1), "mean dwell"),
+        (lambda: measure(FRAME[:, :-1], scan_path("raster", (16, 11)), peak_counts=30, rng=1), "different frames"),
+    ],
+)
+def test_scans_that_do_not_belong_together_are_not_joined(second, message):
+    path = ScanPath(*np.nonzero(MASK), FRAME.shape)
+    with pytest.raises(InputError, match=message):
+        join_measurements(measure(FRAME, path, peak_counts=30, rng=0), second(), path)
