@@ -23,16 +23,20 @@ def load_config(path: str | os.PathLike[str], kind: type[T]) -> T:
     InputError
         If the file is missing or no TOML, or has a key that the dataclass does not, or a value of the wrong type.
     """
+    return from_table(load_table(path), kind, Path(path).name)
+
+
+def load_table(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a TOML file into a dictionary; raise `InputError` if it is missing or no TOML."""
     file = Path(path)
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the configuration {file} ({error}); expected a TOML file") from None
     try:
-        table = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{file.name} is not valid TOML: {error}") from None
-    return from_table(table, kind, file.name)
 
 
 def from_table(table: dict[str, Any], kind: type[T], where: str) -> T:

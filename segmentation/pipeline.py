@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cs_recon.io.provenance import provenance, write_provenance
 from cs_recon.io.write import write_image
 from cs_recon.reconstruction import reconstruct
@@ -15,16 +17,21 @@ from segmentation.measure import measure, summary
 from segmentation.methods import segment as find_particles
 from segmentation.output import write_coco, write_table
 from simulate.atomic import make_folder
+from simulate.detector import measure as scan_frame
+from simulate.errors import InputError, check_rng, check_shape
+from simulate.measurement import Measurement
+from simulate.schemes import adaptive_scan
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping
 
     import pandas as pd
+    from numpy.typing import ArrayLike, NDArray
 
     from cs_recon.reconstruction import Reconstruction
     from segmentation.instances import Instances
-    from simulate.measurement import Measurement
+    from simulate.hardware import ScanHardware
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +112,67 @@ def run(
     table = measure(instances)
     seconds["measure"] = time.perf_counter() - began
     return Result(measurement, reconstruction, instances, table, seconds)
+
+
+def adaptive_measure(
+    frame: ArrayLike | Measurement,
+    ratio: float,
+    *,
+    recon: str = "unrolled-ista",
+    n_passes: int = 3,
+    rng: np.random.Generator | int | None = None,
+    noise_rng: np.random.Generator | int | None = None,
+    dwell_us: float = 10.0,
+    hardware: ScanHardware | None = None,
+    **options: Any,
+) -> Measurement:
+    """Scan a frame in passes, each but the first where the reconstruction of the samples so far is least sure.
+
+    Parameters
+    ----------
+    frame : array_like, shape (H, W), or Measurement
+        The frame to scan.
+    ratio : float
+        Share of the pixels to visit.
+    recon : str
+        A reconstruction method that gives a sigma.
+    n_passes, dwell_us, hardware
+        As for `simulate.adaptive_scan`.
+    rng, noise_rng : numpy.random.Generator or int, optional
+        Sources of randomness of the positions and of the noise.
+    **options
+        For `simulate.measure`: the dose.
+
+    Returns
+    -------
+    Measurement
+
+    Examples
+    --------
+    >>> from simulate import SceneConfig, make_scene
+    >>> scene = make_scene(SceneConfig(shape=(64, 64), n_particles=4), rng=0)
+    >>> round(adaptive_measure(scene.frame, 0.2, peak_counts=50, rng=0, noise_rng=1).ratio, 2)
+    0.2
+    """
+    noise = check_rng(noise_rng)
+    shape = frame.shape if isinstance(frame, Measurement) else np.shape(frame)
+
+    def sigma(scan: Measurement) -> NDArray[np.float32]:
+        unsure = reconstruct(scan, recon).sigma
+        if unsure is None:
+            raise InputError(f"method {recon!r} gives no sigma to adapt to; expected a learned one: 'unrolled-ista'")
+        return unsure
+
+    return adaptive_scan(
+        lambda path: scan_frame(frame, path, rng=noise, **options),
+        sigma,
+        check_shape(shape),
+        ratio,
+        n_passes=n_passes,
+        rng=rng,
+        dwell_us=dwell_us,
+        hardware=hardware,
+    )
 
 
 def save_reconstruction(reconstruction: Reconstruction, folder: str | os.PathLike[str]) -> dict[str, Path]:

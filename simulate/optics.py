@@ -77,7 +77,8 @@ def _disk_blur(image: NDArray[np.float32], radius: float) -> NDArray[np.float32]
     inside = np.hypot(fine[:, None], fine) <= radius
     kernel = inside.reshape(2 * reach + 1, 8, 2 * reach + 1, 8).mean(axis=(1, 3))
     padded = np.pad(image, reach, mode="edge")
-    return fftconvolve(padded, (kernel / kernel.sum()).astype(np.float32), mode="valid").astype(np.float32)
+    blurred = fftconvolve(padded, (kernel / kernel.sum()).astype(np.float32), mode="valid")
+    return np.clip(blurred, image.min(), image.max())  # rounding of the transform may step over them
 
 
 def collected(depth: NDArray[np.floating], mode: DetectorMode) -> NDArray[np.float32]:

@@ -20,7 +20,7 @@ from cs_recon.io import provenance, read_frames, write_provenance
 from segmentation.measure import measure, summary
 from segmentation.methods import segment, segmenters
 from segmentation.output import write_table
-from segmentation.pipeline import file_stem, run, save, save_particles, save_reconstruction
+from segmentation.pipeline import adaptive_measure, file_stem, run, save, save_particles, save_reconstruction
 from simulate import measure as scan_frame
 from simulate import scan_path, schemes
 from simulate.atomic import make_folder
@@ -196,7 +196,7 @@ def _methods(options: argparse.Namespace) -> None:
     ):
         say(title)
         for entry in registry:
-            say(f"  {entry.name:<16} {entry.summary}")
+            say(f"  {entry.name:<17} {entry.summary}")
         say("")
 
 
@@ -205,7 +205,11 @@ def _check_methods(options: argparse.Namespace) -> None:
     pick_device(options.device)
     if hasattr(options, "recon"):
         reconstructors[options.recon]
-        schemes[options.scheme]
+        if schemes[options.scheme].needs_prior and options.scheme != "adaptive":
+            raise InputError(
+                f"scheme {options.scheme!r} needs weights; expected another one here: make such a scan with "
+                f"'cs-stem scan {options.scheme} --prior IMAGE'"
+            )
         if options.ratio is not None:
             check_ratio(options.ratio)
             if options.mask is not None:
@@ -220,11 +224,22 @@ def _scans(options: argparse.Namespace) -> list[Measurement]:
         return scans
     scheme, ratio = (options.scheme, options.ratio) if options.ratio is not None else ("raster", 1.0)
     return [
-        scan_frame(
-            frame, scan_path(scheme, frame.shape, ratio, rng=position), peak_counts=options.peak_counts, rng=noise
-        )
-        for frame, (position, noise) in zip(scans, _generators(options.seed, len(scans)), strict=True)
+        _sub_sample(frame, scheme, ratio, options.peak_counts, *generators)
+        for frame, generators in zip(scans, _generators(options.seed, len(scans)), strict=True)
     ]
+
+
+def _sub_sample(
+    frame: Measurement,
+    scheme: str,
+    ratio: float,
+    peak_counts: float | None,
+    position: np.random.Generator,
+    noise: np.random.Generator,
+) -> Measurement:
+    if scheme == "adaptive":
+        return adaptive_measure(frame, ratio, rng=position, noise_rng=noise, peak_counts=peak_counts)
+    return scan_frame(frame, scan_path(scheme, frame.shape, ratio, rng=position), peak_counts=peak_counts, rng=noise)
 
 
 def _generators(seed: int, frames: int) -> Iterator[list[np.random.Generator]]:

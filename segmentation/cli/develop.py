@@ -52,6 +52,11 @@ def add_commands(commands: Any) -> None:
     _bench_options(parser)
     parser.set_defaults(func=_bench_segment)
 
+    parser = kinds.add_parser("simulate", help="how fast frames and scans are made")
+    parser.add_argument("--side", type=int, default=2048, metavar="N", help="side of the scans' frames (default 2048)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write rows (CSV) and table (Markdown) here")
+    parser.set_defaults(func=_bench_simulate)
+
 
 def _bench_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--real-folder", default="", metavar="DIR", help="labelled real images: their test split")
@@ -136,6 +141,15 @@ def _bench_segment(options: argparse.Namespace) -> None:
         rows = bench(real_frames(options.real_folder, options.split), device=options.device, progress=_log)
         title = f"real ({options.split} split), {rows.frame.nunique()} images"
         _publish(options, "segment-real", title, rows=rows, table=bench_table(rows))
+
+
+def _bench_simulate(options: argparse.Namespace) -> None:
+    import pandas as pd
+
+    from simulate.bench import bench_large_frame, bench_schemes, bench_training_frames
+
+    rows = pd.DataFrame([*bench_large_frame(), *bench_training_frames(), *bench_schemes(options.side, _log)])
+    _publish(options, "simulate", "simulator, seconds or frames a second", rows=rows, table=rows.set_index("what"))
 
 
 def _publish(options: argparse.Namespace, name: str, title: str, *, rows: pd.DataFrame, table: pd.DataFrame) -> None:

@@ -9,7 +9,7 @@ import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from segmentation.cli import chain, develop
+from segmentation.cli import chain, develop, scans, simulation
 from simulate.errors import InputError, nearest_name
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ def _parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"cs-stem {version('cs-stem')}")
     commands: Any = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     chain.add_commands(commands)
+    scans.add_commands(commands)
+    simulation.add_commands(commands)
     develop.add_commands(commands)
     return parser
 

@@ -1,0 +1,209 @@
+"""The command simulate: frames, sparse scans and movies with their truth."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from tqdm import tqdm
+
+from cs_recon.config import from_table, load_table
+from cs_recon.io import provenance, write_image, write_provenance, write_sparse
+from segmentation.cli.chain import say
+from segmentation.cli.scans import describe, make_path, path_options, save_table
+from segmentation.pipeline import adaptive_measure, file_stem
+from simulate.arrange import ARRANGEMENTS
+from simulate.atomic import make_folder
+from simulate.detector import measure
+from simulate.errors import InputError, check_rng
+from simulate.export import write_scan
+from simulate.figures import scene_figure
+from simulate.hardware import hardware_by_name
+from simulate.materials import MATERIALS, MODES
+from simulate.movie import Movie
+from simulate.movie_config import MovieConfig
+from simulate.movie_scan import SAMPLING_MODES, measure_movie, movie_paths
+from simulate.readout import Detector
+from simulate.scenes import SceneConfig, make_scene
+from simulate.schemes import scan_path, schemes
+from simulate.shapes import bodies
+
+if TYPE_CHECKING:
+    from simulate.scenes import Scene
+
+T = TypeVar("T")
+
+
+def add_commands(commands: Any) -> None:
+    """Add this module's commands to the parser."""
+    simulate = commands.add_parser("simulate", help="simulate frames, sparse scans and movies, with their truth")
+    kinds = simulate.add_subparsers(title="what", metavar="WHAT", required=True)
+
+    parser = kinds.add_parser("frame", help="a particle scene: frame, label map, table of particles")
+    _scene_options(parser, SceneConfig)
+    parser.add_argument("--shape", type=int, nargs=2, metavar=("H", "W"), help="frame shape in pixels")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed (default 0)")
+    _dose_options(parser)
+    parser.add_argument("--dwell-us", type=float, default=10.0, metavar="T", help="dwell time in µs (default 10)")
+    parser.set_defaults(func=_frame)
+
+    parser = kinds.add_parser("scan", help="a particle scene and its sparse scan, with the scan's time and dose")
+    _scene_options(parser, SceneConfig)
+    _scheme_options(parser)
+    parser.set_defaults(func=_scan)
+
+    parser = kinds.add_parser("movie", help="a movie of moving particles, its sparse scans and true tracks")
+    _scene_options(parser, MovieConfig)
+    _scheme_options(parser)
+    parser.add_argument("--frames", type=int, metavar="N", help="how many frames")
+    parser.add_argument(
+        "--masks", default="changing", choices=SAMPLING_MODES,
+        help="the same pixels in each frame, other ones, or disjoint ones that cover the frame in turn",
+    )  # fmt: skip
+    parser.set_defaults(func=_movie)
+
+
+def _scene_options(parser: argparse.ArgumentParser, kind: type) -> None:
+    parser.add_argument(
+        "config", type=Path, nargs="?", metavar="CONFIG.toml", help=f"fields of simulate.{kind.__name__}"
+    )
+    parser.add_argument("--out", type=Path, default=Path("simulated"), metavar="DIR", help="where to write")
+    parser.add_argument("--name", default="scene", metavar="NAME", help="what the files are called (default scene)")
+    parser.add_argument("--pixel-size-nm", type=float, metavar="X", help="pixel size in nm")
+    parser.add_argument("--n-particles", type=int, metavar="N", help="number of particles")
+    parser.add_argument("--diameter-nm", type=float, metavar="D", help="median diameter in nm")
+    parser.add_argument("--shapes", nargs="+", metavar="NAME", help=f"of {', '.join(bodies.names)}")
+    parser.add_argument("--materials", nargs="+", metavar="NAME", help=f"of {', '.join(MATERIALS)}")
+    parser.add_argument("--arrangement", metavar="NAME", help=f"one of {', '.join(ARRANGEMENTS)}")
+    parser.add_argument("--mode", metavar="NAME", help=f"one of {', '.join(MODES)}")
+
+
+def _dose_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--peak-counts", type=float, metavar="N", help="counting noise: electrons at the brightest")
+    parser.add_argument("--beam-current-pA", type=float, metavar="I", help="counting noise: beam current in pA")
+
+
+def _scheme_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--scheme", default="random", metavar="NAME", help="see 'cs-stem scan --list'")
+    path_options(parser)
+    _dose_options(parser)
+
+
+_OVERRIDES = ("shape", "pixel_size_nm", "n_particles", "diameter_nm", "shapes", "materials", "arrangement", "mode")
+
+
+def _configuration(options: argparse.Namespace, kind: type[T], scene: str = "") -> T:
+    """Return the configuration of the file (or the default), with the options that were given in place of its fields.
+
+    `scene` is the table of the scene's fields; they are at the top if it is empty.
+    """
+    table = load_table(options.config) if options.config else {}
+    fields = table.setdefault(scene, {}) if scene else table
+    if isinstance(fields, dict):
+        fields |= {name: value for name in _OVERRIDES if (value := getattr(options, name)) is not None}
+    if getattr(options, "frames", None) is not None:
+        table["n_frames"] = options.frames
+    return from_table(table, kind, options.config.name if options.config else "the command line")
+
+
+def _frame(options: argparse.Namespace) -> None:
+    config = _configuration(options, SceneConfig)
+    position, noise = _streams(options.seed, 2)
+    scene = make_scene(config, rng=position)
+    _save_scene(scene, options)
+    height, width = config.shape
+    say(f"{len(scene.particles)} particles in {height} x {width} pixels of {config.pixel_size_nm:g} nm")
+    if options.peak_counts is not None or options.beam_current_pA is not None:
+        path = scan_path("raster", config.shape, dwell_us=options.dwell_us)
+        full = measure(scene.frame, path, rng=noise, **_dose(options))
+        write_image(options.out / f"{options.name}_noisy.tif", full.values, pixel_size_nm=config.pixel_size_nm)
+        say(describe(path, options.beam_current_pA, config.pixel_size_nm))
+    say(f"Frame: {options.out / options.name}_frame.tif\nTruth: {options.out / options.name}_truth.csv, _labels.tif")
+
+
+def _scan(options: argparse.Namespace) -> None:
+    config = _configuration(options, SceneConfig)
+    position, scan_rng, noise = _streams(options.seed, 3)
+    if schemes[options.scheme].needs_prior and options.scheme != "adaptive":
+        raise InputError(
+            f"scheme {options.scheme!r} needs weights; expected another one, or 'adaptive', which finds its own"
+        )
+    scene = make_scene(config, rng=position)
+    dose = _dose(options)
+    if options.scheme == "adaptive":
+        scan = adaptive_measure(
+            scene.frame, options.ratio, rng=scan_rng, noise_rng=noise, dwell_us=options.dwell_us,
+            hardware=hardware_by_name(options.hardware), pixel_size_nm=config.pixel_size_nm, **dose,
+        )  # fmt: skip
+        path = scan.path
+        assert path is not None
+    else:
+        path = make_path(options, options.scheme, config.shape, scan_rng)
+        scan = measure(scene.frame, path, rng=noise, pixel_size_nm=config.pixel_size_nm, **dose)
+    _save_scene(scene, options)
+    write_sparse(options.out / f"{options.name}_scan.npz", scan)
+    write_scan(options.out / f"{options.name}_path.csv", path)
+    say(describe(path, options.beam_current_pA, config.pixel_size_nm))
+    say(f"Scan:  {options.out / options.name}_scan.npz\nPath:  {options.out / options.name}_path.csv\n"
+        f"Truth: {options.out / options.name}_truth.csv, _labels.tif, _frame.tif")  # fmt: skip
+
+
+def _save_scene(scene: Scene, options: argparse.Namespace) -> None:
+    make_folder(options.out)
+    stem = options.out / file_stem(options.name)
+    size = scene.config.pixel_size_nm
+    write_image(f"{stem}_frame.tif", scene.frame, pixel_size_nm=size)
+    write_image(f"{stem}_labels.tif", scene.labels, pixel_size_nm=size)
+    save_table(Path(f"{stem}_truth.csv"), scene.table)
+    scene_figure(scene, f"{stem}_figure.png")
+    _record(options, scene.config)
+
+
+def _movie(options: argparse.Namespace) -> None:
+    config = _configuration(options, MovieConfig, "scene")
+    if schemes[options.scheme].needs_prior:
+        raise InputError(f"scheme {options.scheme!r} needs weights; expected another scheme for a movie")
+    position, scan_rng, noise = _streams(options.seed, 3)
+    paths = list(movie_paths(
+        options.scheme, config.scene.shape, options.ratio, config.n_frames, mode=options.masks, rng=scan_rng,
+        dwell_us=options.dwell_us, hardware=hardware_by_name(options.hardware),
+    ))  # fmt: skip
+    make_folder(options.out)
+    stem = options.out / file_stem(options.name)
+    movie = Movie(config, position)
+    scans = measure_movie(movie, paths, rng=noise, name=options.name, **_dose(options))
+    frames, labels, sparse = [], [], []
+    for frame, scan in tqdm(zip(movie, scans, strict=True), total=len(movie), unit="frame", leave=False):
+        frames.append(frame.frame)
+        labels.append(frame.labels)
+        sparse.append(np.where(scan.mask, scan.values, np.nan).astype(np.float32))
+    size = config.scene.pixel_size_nm
+    for kind, stack in (("movie", frames), ("labels", labels), ("scan", sparse)):
+        write_image(f"{stem}_{kind}.tif", np.stack(stack), pixel_size_nm=size)
+    tracks = movie.table
+    save_table(Path(f"{stem}_tracks.csv"), tracks)
+    _record(options, config)
+    say(f"{config.n_frames} frames, {tracks.particle.nunique()} particles\n{describe(paths[0])}")
+    say(f"Movie:  {stem}_movie.tif\nScans:  {stem}_scan.tif (NaN where nothing was scanned)\nTracks: {stem}_tracks.csv")
+
+
+def _dose(options: argparse.Namespace) -> dict[str, Any]:
+    if options.beam_current_pA is not None:
+        if options.peak_counts is not None:
+            raise InputError("--peak-counts and --beam-current-pA were both given; give one of them")
+        return {"beam_current_pA": options.beam_current_pA, "detector": Detector()}
+    return {} if options.peak_counts is None else {"peak_counts": options.peak_counts}
+
+
+def _streams(seed: int, n: int) -> list[np.random.Generator]:
+    """Return independent generators, so that one part's draws do not shift another's."""
+    check_rng(seed)
+    return [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(n)]
+
+
+def _record(options: argparse.Namespace, config: object) -> None:
+    arguments = {name: value for name, value in vars(options).items() if name != "func"}
+    record = provenance(configuration=config, arguments=arguments, seed=options.seed)
+    write_provenance(options.out / f"{file_stem(options.name)}_provenance.json", record)

@@ -1,0 +1,185 @@
+"""The commands scan and simulate, as a user types them."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+import cs_recon
+import simulate
+from segmentation.cli import main
+from simulate.figures import mask_spectrum, schemes_figure
+
+SMALL = ["--n-particles", "4", "--diameter-nm", "8"]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(command):
+    return main(command.split())
+
+
+def error_of(capsys, command):
+    assert run(command) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert message.startswith("cs-stem: error: ")
+    return message
+
+
+def test_the_list_names_every_scheme_and_hardware(capsys):
+    assert main(["scan", "--list"]) == 0
+    out = capsys.readouterr().out
+    for name in (*simulate.schemes.names, *simulate.HARDWARE):
+        assert f"  {name} " in out
+
+
+def test_a_planned_scan_is_exported_and_read_back(here, capsys):
+    command = "scan random --shape 64 80 --ratio 0.1 --seed 3 --dwell-us 4 --reorder nearest --out plan/scan.csv"
+    assert main([*command.split(), "--picture", "scan.png", "--beam-current-pA", "20", "--pixel-size-nm", "0.5"]) == 0
+    path = simulate.read_scan(here / "plan" / "scan.csv")
+    expected = simulate.reorder(simulate.scan_path("random", (64, 80), 0.1, rng=3, dwell_us=4), "nearest")
+    np.testing.assert_array_equal(path.flat, expected.flat)
+    out = capsys.readouterr().out
+    assert f"{expected.frame_time_ms:.4g} ms" in out
+    assert f"Dose {expected.dose_e_per_A2(20, 0.5):.4g} e-/Å²" in out
+    assert (here / "scan.png").stat().st_size > 10_000
+
+
+def test_a_prior_sets_the_frame_and_the_density(here):
+    prior = np.tile(np.where(np.arange(60) < 20, 1.0, 0.0), (40, 1))
+    tifffile.imwrite(here / "prior.tif", prior.astype(np.float32))
+    assert run("scan variable-density --prior prior.tif --ratio 0.2 --out scan.npz") == 0
+    path = simulate.read_scan(here / "scan.npz")
+    assert path.shape == (40, 60)
+    assert path.cols.max() < 20
+
+
+def test_the_comparison_has_a_row_for_every_scheme(capsys):
+    assert run("scan --compare --shape 32 32 --ratio 0.01 --beam-current-pA 1 --pixel-size-nm 1") == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in simulate.schemes.names)
+    assert "cannot reach" in out  # one line of 32 is 3 %
+
+
+def test_a_simulated_frame_has_its_truth_beside_it(here):
+    command = ["simulate", "frame", *SMALL, "--shape", "64", "72", "--shapes", "sphere", "cube", "--seed", "5"]
+    assert main([*command, "--beam-current-pA", "50", "--name", "a"]) == 0
+    config = simulate.SceneConfig(shape=(64, 72), n_particles=4, diameter_nm=8, shapes=("sphere", "cube"))
+    record = json.loads((here / "simulated" / "a_provenance.json").read_text())
+    assert record["configuration"]["diameter_nm"] == config.diameter_nm
+    labels = tifffile.imread(here / "simulated" / "a_labels.tif")
+    truth = pd.read_csv(here / "simulated" / "a_truth.csv")
+    assert set(truth.label) == set(np.unique(labels)) - {0}
+    frame = cs_recon.read(here / "simulated" / "a_frame.tif")
+    assert frame.pixel_size_nm == pytest.approx(0.5)
+    noisy = cs_recon.read(here / "simulated" / "a_noisy.tif")
+    assert np.corrcoef(noisy.values.ravel(), frame.values.ravel())[0, 1] > 0.9
+    first = (here / "simulated" / "a_frame.tif").read_bytes()
+    assert main([*command, "--name", "a"]) == 0
+    assert (here / "simulated" / "a_frame.tif").read_bytes() == first
+
+
+def test_a_simulated_scan_carries_counts_and_path(here, capsys):
+    config = "shape = [64, 64]\nn_particles = 5\ndiameter_nm = 7\n[support]\nhole_share = 0.2\nhole_nm = 10\n"
+    (here / "scene.toml").write_text(config)
+    for scheme in ("poisson-disc", "adaptive"):
+        assert (
+            main(f"simulate scan scene.toml --scheme {scheme} --ratio 0.1 --peak-counts 30 --name {scheme}".split())
+            == 0
+        )
+        scan = cs_recon.read(here / "simulated" / f"{scheme}_scan.npz")
+        path = simulate.read_scan(here / "simulated" / f"{scheme}_path.csv")
+        np.testing.assert_array_equal(scan.mask, path.mask)
+        assert scan.ratio == pytest.approx(0.1, abs=1 / 4096)
+        assert path.scheme == scheme
+        counts = scan.samples * scan.counts_per_unit
+        np.testing.assert_allclose(counts, np.round(counts), atol=1e-6)
+    assert "Frame time" in capsys.readouterr().out
+
+
+def test_a_simulated_movie_has_its_tracks(here):
+    (here / "movie.toml").write_text("n_frames = 4\ndiffusion_nm2_per_s = 0.2\n[scene]\nshape = [48, 48]\n")
+    command = ["simulate", "movie", "movie.toml", *SMALL, "--scheme", "random", "--ratio", "0.25"]
+    assert main([*command, "--masks", "interleaved", "--peak-counts", "50"]) == 0
+    scans = tifffile.imread(here / "simulated" / "scene_scan.tif")
+    assert scans.shape == (4, 48, 48)
+    assert (np.isfinite(scans).sum(axis=0) == 1).all()
+    tracks = pd.read_csv(here / "simulated" / "scene_tracks.csv")
+    assert list(tracks.columns[:6]) == ["frame", "particle", "x", "y", "area_nm2", "event"]
+    labels = tifffile.imread(here / "simulated" / "scene_labels.tif")
+    for index, frame in tracks.groupby("frame"):
+        assert set(np.unique(labels[index])) - {0} <= set(frame.particle)
+
+
+def test_run_sub_samples_adaptively(here):
+    scene = simulate.make_scene(simulate.SceneConfig(shape=(64, 64), n_particles=4), rng=0)
+    cs_recon.write_image(here / "frame.tif", scene.frame, pixel_size_nm=0.5)
+    assert run("reconstruct frame.tif --ratio 0.1 --scheme adaptive --peak-counts 50 --out out") == 0
+    assert cs_recon.read(here / "out" / "frame_reconstruction.tif").shape == (64, 64)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("scan", "no scheme was named"),
+        ("scan spirall", "did you mean 'spiral'"),
+        ("scan random --ratio 0", "sampling ratio is 0"),
+        ("scan random --dwell-us 0", "dwell time is 0"),
+        ("scan random --hardware slw", "did you mean 'slow'"),
+        ("scan random --reorder hilbrt", "did you mean 'hilbert'"),
+        ("scan lines --shape 32 32 --ratio 0.001", "at least"),
+        ("scan adaptive", "needs weights"),
+        ("scan random --shape 4 4", "at least 8 x 8"),
+        ("scan random --out scan.xyz", "xyz"),
+        ("scan random --beam-current-pA -1", "beam current"),
+        ("simulate frame --pixel-size-nm 50", "smaller than 2 pixels"),
+        ("simulate frame --n-particles 99999", "expected at most"),
+        ("simulate frame --n-particles -1", "n_particles is -1"),
+        ("simulate frame --diameter-nm -3", "diameter_nm is -3"),
+        ("simulate frame --materials Gold", "known: C"),
+        ("simulate frame --mode haadff", "did you mean 'haadf'"),
+        ("simulate frame nothing.toml", "nothing.toml"),
+        ("simulate frame --seed -1", "seed is -1"),
+        ("simulate frame --peak-counts 5 --beam-current-pA 5", "give one of them"),
+        ("simulate scan --scheme variable-density", "needs weights"),
+        ("simulate movie --frames 0", "n_frames is 0"),
+        ("simulate movie --scheme spiral --masks interleaved", "spiral"),
+        ("run x.tif --scheme variable-density --ratio 0.1", "needs weights"),
+    ],
+)
+def test_bad_input_is_one_line(here, capsys, command, words):
+    assert words in error_of(capsys, command)
+    assert not list(here.rglob("*.part*"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("n_particle = 3\n", "did you mean 'n_particles'"), ("[support]\nholes = 1\n", "unknown key 'holes'")],
+)
+def test_a_misspelt_key_gets_the_nearest_one(here, capsys, text, words):
+    (here / "scene.toml").write_text(text)
+    assert words in error_of(capsys, "simulate frame scene.toml")
+
+
+def test_the_gallery_draws_every_scheme(here):
+    picture = schemes_figure(here / "all.png", shape=(32, 32), ratio=0.2)
+    assert picture.stat().st_size > 30_000
+
+
+def test_a_masks_spectrum_is_one_for_independent_pixels_and_peaks_for_a_grid():
+    rng = np.random.default_rng(0)
+    power = np.mean([mask_spectrum(rng.random((64, 64)) < 0.2) for _ in range(50)], axis=0)
+    assert np.delete(power.ravel(), 32 * 64 + 32).mean() == pytest.approx(1, abs=0.02)
+    assert power[32, 32] == 0
+    grid = np.zeros((64, 64), dtype=bool)
+    grid[::4, ::4] = True
+    peaks = np.argwhere(mask_spectrum(grid) > 1)
+    assert len(peaks) == 15
+    assert (peaks % 16 == 0).all()
