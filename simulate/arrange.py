@@ -60,19 +60,19 @@ def place_particles(
     InputError
         If disks do not fit without overlap.
     """
-    shape, n = film.shape, len(radii_px)
+    (height, width), n = film.shape, len(radii_px)
     if arrangement == "lattice":
-        centres = _lattice(shape, n, lattice_disorder, rng)
+        centres = _lattice((height, width), n, lattice_disorder, rng)
         kept = rng.permutation(max(n, len(centres)))[: len(centres)] % max(n, 1)
         here = _on_film(centres, film)
         return centres[here] - 0.5, kept[here]
     if arrangement == "random":
-        centres = rng.uniform(0, 1, (n, 2)) * shape
+        centres = rng.uniform(0, 1, (n, 2)) * (height, width)
         for _ in range(200):
             lost = ~_on_film(centres, film)
             if not lost.any():
                 break
-            centres[lost] = rng.uniform(0, 1, (int(lost.sum()), 2)) * shape
+            centres[lost] = rng.uniform(0, 1, (int(lost.sum()), 2)) * (height, width)
         here = _on_film(centres, film)
         return centres[here] - 0.5, np.flatnonzero(here)
     if n == 0:
@@ -89,7 +89,8 @@ def place_particles(
         tries,
         _CLOSENESS[arrangement],
         arrangement == "clustered",
-        *shape,
+        height,
+        width,
         film,
     )
     found = np.isfinite(placed[:, 0])
@@ -107,12 +108,12 @@ def _on_film(centres: NDArray, film: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return film[rows, cols]
 
 
-def _lattice(shape: tuple[int, ...], n: int, disorder: float, rng: np.random.Generator) -> NDArray[np.float64]:
+def _lattice(shape: tuple[int, int], n: int, disorder: float, rng: np.random.Generator) -> NDArray[np.float64]:
     """Return the nodes on the frame of a hexagonal lattice with a mean of `n` nodes on it."""
     if n == 0:
         return np.empty((0, 2))
     spacing = np.sqrt(2 / np.sqrt(3) * shape[0] * shape[1] / n)
-    steps = int(np.hypot(*shape) / spacing) + 2
+    steps = int(np.hypot(shape[0], shape[1]) / spacing) + 2
     a, b = (index.ravel() for index in np.mgrid[-steps : steps + 1, -steps : steps + 1])
     angle = rng.uniform(0, np.pi / 3)
     grid = np.column_stack([b * np.sqrt(3) / 2, a + b / 2]) + rng.random(2)

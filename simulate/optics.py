@@ -59,7 +59,7 @@ class Probe:
         blurred = np.asarray(image, dtype=np.float32)
         sigma = self.fwhm_nm / pixel_size_nm / FWHM_PER_SIGMA
         if sigma > 0:
-            blurred = gaussian_filter(blurred, sigma, mode="nearest")
+            blurred = np.asarray(gaussian_filter(blurred, sigma, mode="nearest"), dtype=np.float32)
         radius = self.disk_radius_nm / pixel_size_nm
         if radius > 0.25:
             blurred = _disk_blur(blurred, radius)

@@ -309,7 +309,8 @@ def describe(solids: Solids, names: list[tuple[str, str]], pixel_size_nm: float)
 
 def _is_inside(solids: Solids, shape: tuple[int, int]) -> NDArray[np.bool_]:
     reach = solids.reach[:, None]
-    return ((solids.centres - reach > -0.5) & (solids.centres + reach < np.array(shape) - 0.5)).all(axis=1)
+    inside = (solids.centres - reach > -0.5) & (solids.centres + reach < np.array(shape) - 0.5)
+    return np.asarray(inside.all(axis=1))
 
 
 def form_image(config: SceneConfig, depth: NDArray, support_nm: NDArray[np.float32]) -> NDArray[np.float32]:

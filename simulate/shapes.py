@@ -102,7 +102,7 @@ def _polyhedron(normals: NDArray, offsets: NDArray, *, lies_flat: bool = False) 
         normals=normals,
         offsets=offsets,
         vertices=corners[hull.vertices],
-        face_areas=np.bincount(face, areas, minlength=len(normals)),
+        face_areas=np.bincount(face, areas, minlength=len(normals)).astype(np.float64),
         body_volume=float(hull.volume),
         lies_flat=lies_flat,
     )

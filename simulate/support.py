@@ -91,12 +91,12 @@ def smooth_field(shape: tuple[int, int], sigma_px: float, rng: np.random.Generat
     """
     if sigma_px < 4:
         noise = rng.standard_normal(shape, dtype=np.float32)
-        field = gaussian_filter(noise, sigma_px, mode="wrap", truncate=3)
+        field = np.asarray(gaussian_filter(noise, sigma_px, mode="wrap", truncate=3), dtype=np.float32)
     else:
         rows, cols = (_weights(side, sigma_px) for side in shape)
         field = rows @ rng.standard_normal((rows.shape[1], cols.shape[1]), dtype=np.float32) @ cols.T
         # The weights' own power, so that the variance is 1 everywhere, however few nodes there are.
-        return field / np.sqrt(np.outer(np.square(rows).sum(axis=1), np.square(cols).sum(axis=1)))
+        return (field / np.sqrt(np.outer(np.square(rows).sum(axis=1), np.square(cols).sum(axis=1)))).astype(np.float32)
     spread = float(field.std())
     return field / np.float32(spread) if spread else field
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from cs_recon.io import read
+from cs_recon.io import read_frames
 from segmentation.cli.chain import say
 from simulate.atomic import atomic_path, make_folder
-from simulate.errors import InputError, check_pixel_size
+from simulate.errors import InputError, check_pixel_size, check_shape
 from simulate.export import write_scan
 from simulate.figures import draw_scan_figure, gallery_prior, schemes_figure
 from simulate.hardware import HARDWARE, hardware_by_name
@@ -75,11 +75,11 @@ def _scan(options: argparse.Namespace) -> None:
     if options.list:
         list_schemes()
         return
-    shape = tuple(options.shape or (512, 512))
+    shape = _shape(options, (512, 512))
     check_pixel_size(options.pixel_size_nm)
     if options.gallery:
         hardware = hardware_by_name(options.hardware)
-        side = tuple(options.shape or (96, 96))
+        side = _shape(options, (96, 96))
         schemes_figure(
             options.gallery, shape=side, ratio=options.ratio, dwell_us=options.dwell_us, hardware=hardware,
             rng=options.seed,
@@ -94,11 +94,11 @@ def _scan(options: argparse.Namespace) -> None:
     needs_prior = schemes[options.scheme].needs_prior
     if needs_prior and options.prior is None:
         raise InputError(f"scheme {options.scheme!r} needs weights; give an image with --prior")
-    prior = read(options.prior).values if options.prior else None
+    prior = read_frames(options.prior)[0].values if options.prior else None
     if prior is not None:
         if options.shape and tuple(options.shape) != prior.shape:
             raise InputError(f"--shape is {shape} but the prior has shape {prior.shape}; leave --shape out")
-        shape = prior.shape
+        shape = check_shape(prior.shape)
     path = make_path(options, options.scheme, shape, options.seed, prior)
     say(describe(path, options.beam_current_pA, options.pixel_size_nm))
     if options.reorder:
@@ -113,6 +113,10 @@ def _scan(options: argparse.Namespace) -> None:
         make_folder(options.out.parent)
         size = options.pixel_size_nm if options.out.name.endswith("_scan_coordinates.csv") else None
         say(f"Coordinates: {write_scan(options.out, path, pixel_size_nm=size)}")
+
+
+def _shape(options: argparse.Namespace, default: tuple[int, int]) -> tuple[int, int]:
+    return check_shape(tuple(options.shape), "--shape") if options.shape else default
 
 
 def list_schemes() -> None:

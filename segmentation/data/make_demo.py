@@ -13,7 +13,7 @@ import tifffile
 
 from segmentation.instances import Instances
 from segmentation.measure import measure
-from simulate import SceneConfig, make_scene
+from simulate import Probe, SceneConfig, Support, make_scene
 from simulate.atomic import atomic_path
 
 CONFIG = SceneConfig(
@@ -24,11 +24,10 @@ CONFIG = SceneConfig(
     diameter_spread=0.22,
     shapes=("sphere", "ellipsoid", "truncated-octahedron", "decahedron"),
     arrangement="clustered",
-    contrast=5.0,
+    materials=("Ag",),
     material_spread=0.08,
-    texture=0.06,
-    ramp=0.3,
-    probe_fwhm_nm=0.6,
+    support=Support(thickness_nm=60.0, texture=0.06, texture_nm=0.5, ramp=0.3),
+    probe=Probe(fwhm_nm=0.6),
 )
 SEED = 20
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numba
 
@@ -19,6 +19,6 @@ def compiled(function: F) -> F:
     neither can, it is compiled anew in every process.
     """
     try:
-        return numba.njit(cache=True, nogil=True)(function)
+        return cast("F", numba.njit(cache=True, nogil=True)(function))
     except RuntimeError:  # numba's "cannot cache function: no locator available"
-        return numba.njit(nogil=True)(function)
+        return cast("F", numba.njit(nogil=True)(function))
