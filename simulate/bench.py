@@ -25,15 +25,29 @@ RATIOS = (0.01, 0.1, 0.5, 1.0)
 _SEED = 505_300_000
 
 
-def bench_large_frame(repeats: int = 3) -> list[dict[str, object]]:
+def bench_large_frame(repeats: int = 3) -> float:
     """Return the seconds that a 2048 x 2048 frame with 1,000 particles of every shape takes, compiled code loaded."""
     make_scene(SceneConfig(shape=(64, 64), n_particles=3, shapes=("sphere", "cube")), rng=0)
-    seconds = [_timed(make_scene, LARGE, rng=seed) for seed in range(repeats)]
-    return [{"what": "frame 2048 x 2048, 1000 particles", "seconds": float(np.median(seconds))}]
+    return float(np.median([_timed(make_scene, LARGE, rng=seed) for seed in range(repeats)]))
+
+
+def bench_training_frames(n_frames: int = 200, n_processes: int = 2) -> float:
+    """Return how many labelled 256 x 256 frames a second some processes draw from `random_config`."""
+    with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn")) as pool:
+        list(pool.map(_draw_frames, [(seed, 3) for seed in range(n_processes)]))  # start and load the compiled code
+        parts = [(_SEED + seed, n_frames // n_processes) for seed in range(n_processes)]
+        seconds = _timed(lambda: list(pool.map(_draw_frames, parts)))
+    return n_processes * (n_frames // n_processes) / seconds
 
 
 def bench_schemes(side: int = 2048, progress: Callable[[str], object] = lambda text: None) -> list[dict[str, object]]:
-    """Return the seconds that each scheme takes at each of `RATIOS` on a square frame, compiled code loaded."""
+    """Return the seconds that each scheme takes at each of `RATIOS` on a square frame, compiled code loaded.
+
+    Returns
+    -------
+    list of dict
+        One a scheme and ratio: ``scheme, ratio, seconds``.
+    """
     rows: list[dict[str, object]] = []
     for entry in schemes:
         progress(entry.name)
@@ -41,18 +55,8 @@ def bench_schemes(side: int = 2048, progress: Callable[[str], object] = lambda t
         scan_path(entry.name, (64, 64), 0.1, rng=0, prior=weights[64])
         for ratio in RATIOS:
             seconds = _timed(scan_path, entry.name, (side, side), ratio, rng=0, prior=weights[side])
-            rows.append({"what": f"scan {entry.name} at {ratio:.0%} of {side} x {side}", "seconds": seconds})
+            rows.append({"scheme": entry.name, "ratio": ratio, "seconds": seconds})
     return rows
-
-
-def bench_training_frames(n_frames: int = 200, n_processes: int = 2) -> list[dict[str, object]]:
-    """Return how many labelled 256 x 256 frames a second some processes draw from `random_config`."""
-    with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn")) as pool:
-        list(pool.map(_draw_frames, [(seed, 3) for seed in range(n_processes)]))  # start and load the compiled code
-        parts = [(_SEED + seed, n_frames // n_processes) for seed in range(n_processes)]
-        seconds = _timed(lambda: list(pool.map(_draw_frames, parts)))
-    rate = n_processes * (n_frames // n_processes) / seconds
-    return [{"what": f"labelled 256 x 256 frames a second, {n_processes} processes", "per_second": rate}]
 
 
 def _draw_frames(part: tuple[int, int]) -> int:

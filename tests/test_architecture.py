@@ -48,7 +48,7 @@ def test_inits_are_tables_of_contents(package):
 @pytest.mark.parametrize(
     ("module", "forbidden"),
     [
-        ("simulate", {"torch", "matplotlib", "pandas", "skimage"}),
+        ("simulate", {"torch", "matplotlib", "pandas", "skimage", "numba", "h5py", "abtem"}),
         ("cs_recon", {"matplotlib", "torchvision", "rsciio", "dask"}),
         ("segmentation", {"matplotlib", "rsciio", "dask", "hyperspy"}),
     ],

@@ -183,3 +183,12 @@ def test_a_masks_spectrum_is_one_for_independent_pixels_and_peaks_for_a_grid():
     peaks = np.argwhere(mask_spectrum(grid) > 1)
     assert len(peaks) == 15
     assert (peaks % 16 == 0).all()
+
+
+def test_the_benchmark_prints_a_row_for_every_scheme(here, capsys):
+    assert run("bench simulate --side 64 --out bench") == 0
+    out = capsys.readouterr().out
+    assert "a second in two processes" in out
+    rows = pd.read_csv(here / "bench" / "schemes.csv")
+    assert set(rows.scheme) == set(simulate.schemes.names)
+    assert (rows.seconds > 0).all()
