@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulate.errors import InputError, check_positive, check_shape, nearest_name
+from simulate.errors import InputError, check_positive, check_shape, check_within, nearest_name
 from simulate.projection import ProjectedCell, project_columns
 
 if TYPE_CHECKING:
@@ -99,16 +99,16 @@ class CrystalConfig:
         for name in ("pixel_size_nm", "thickness_nm", "probe_fwhm_nm", "z_exponent"):
             check_positive(getattr(self, name), name)
         for name in ("source_fwhm_nm", "thermal_rms_nm", "static_rms_nm", "background", "texture"):
-            _check_within(getattr(self, name), name, 0, math.inf)
+            check_within(getattr(self, name), name, 0, math.inf)
         for name in ("vacancy_columns", "vacancy_atoms"):
-            _check_within(getattr(self, name), name, 0, 1)
-        _check_within(self.rotation_deg, "rotation_deg", -math.inf, math.inf)
+            check_within(getattr(self, name), name, 0, 1)
+        check_within(self.rotation_deg, "rotation_deg", -math.inf, math.inf)
         for name, largest in (("wedge_mrad", 1500), ("tilt_mrad", 500)):
             pair = getattr(self, name)
             if not (isinstance(pair, tuple | list) and len(pair) == 2):
                 raise InputError(f"{name} is {pair!r}; expected two numbers, along x and along y")
             for value in pair:
-                _check_within(value, name, -largest, largest)
+                check_within(value, name, -largest, largest)
             object.__setattr__(self, name, (float(pair[0]), float(pair[1])))
         if not (isinstance(self.n_grains, int) and 1 <= self.n_grains <= 100):
             raise InputError(f"n_grains is {self.n_grains!r}; expected a whole number from 1 to 100")
@@ -158,11 +158,3 @@ class CrystalConfig:
         """Standard deviation of an untilted column's image, in pixels."""
         probe = math.hypot(self.probe_fwhm_nm, self.source_fwhm_nm) / _FWHM
         return math.hypot(probe, self.thermal_rms_nm) / self.pixel_size_nm
-
-
-def _check_within(value: float, name: str, low: float, high: float) -> None:
-    number = isinstance(value, int | float | np.number)
-    if not (number and low <= value <= high and math.isfinite(value)):
-        limits = "a finite number" + (f" from {low:g} to {high:g}" if math.isfinite(high) else "")
-        limits += " of at least 0" if low == 0 and not math.isfinite(high) else ""
-        raise InputError(f"{name} is {value!r}; expected {limits}")

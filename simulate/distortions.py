@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulate.errors import InputError, check_rng
+from simulate.errors import InputError, check_rng, is_finite
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,18 +73,18 @@ class Distortion:
 
     def __post_init__(self) -> None:
         drift = self.drift_px_per_s
-        if not (isinstance(drift, tuple | list) and len(drift) == 2 and all(_is_finite(part) for part in drift)):
+        if not (isinstance(drift, tuple | list) and len(drift) == 2 and all(is_finite(part) for part in drift)):
             raise InputError(f"drift_px_per_s is {drift!r}; expected two finite numbers (along rows, along columns)")
         object.__setattr__(self, "drift_px_per_s", (float(drift[0]), float(drift[1])))
         for name in ("walk_px_per_sqrt_s", "line_jitter_px", "line_flicker"):
             value = getattr(self, name)
-            if not (_is_finite(value) and value >= 0):
+            if not (is_finite(value) and value >= 0):
                 raise InputError(f"{name} is {value!r}; expected a finite number of at least 0")
-        if not (_is_finite(self.line_correlation) and -1 < self.line_correlation < 1):
+        if not (is_finite(self.line_correlation) and -1 < self.line_correlation < 1):
             raise InputError(f"line_correlation is {self.line_correlation!r}; expected a number above -1 and below 1")
-        if not _is_finite(self.flyback_px):
+        if not is_finite(self.flyback_px):
             raise InputError(f"flyback_px is {self.flyback_px!r}; expected a finite number")
-        if not (_is_finite(self.flyback_decay_us) and self.flyback_decay_us > 0):
+        if not (is_finite(self.flyback_decay_us) and self.flyback_decay_us > 0):
             raise InputError(f"flyback_decay_us is {self.flyback_decay_us!r}; expected a finite number above 0")
 
 
@@ -164,7 +163,3 @@ def _jitter(distortion: Distortion, n_lines: int, rng: np.random.Generator) -> N
     drive = rng.standard_normal(n_lines)
     drive[1:] *= math.sqrt(1 - rho**2)
     return distortion.line_jitter_px * np.asarray(lfilter([1.0], [1.0, -rho], drive))
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, Real) and math.isfinite(value)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from numbers import Real
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 
@@ -19,6 +20,10 @@ PixelSize = float | tuple[float, float]
 
 SMALLEST_PIXEL_NM, LARGEST_PIXEL_NM = 1e-4, 1e6
 """A tenth of a picometre to a millimetre: what lies outside is a wrong unit."""
+
+
+LARGEST_FRAME = 2**30
+"""Pixels of a frame: beyond, its arrays would not fit into memory."""
 
 
 class InputError(ValueError):
@@ -48,6 +53,40 @@ def check_positive(value: float, name: str, hint: str = "") -> float:
     if not (math.isfinite(number) and number > 0):
         raise InputError(f"{name} is {number:g}; expected a finite number above 0{'; ' + hint if hint else ''}")
     return number
+
+
+def is_real(value: object) -> TypeGuard[float]:
+    """Return whether `value` is one real number, infinite or NaN perhaps, but no text, truth value or array."""
+    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+
+
+def is_finite(value: object) -> TypeGuard[float]:
+    """Return whether `value` is one finite real number."""
+    return is_real(value) and math.isfinite(value)
+
+
+def check_within(value: object, name: str, low: float = 0.0, high: float = math.inf) -> None:
+    """Raise `InputError` naming the value unless it is a finite number from `low` to `high`."""
+    if is_finite(value) and low <= value <= high:
+        return
+    limits = "a finite number"
+    if math.isfinite(high):
+        limits += f" from {low:g} to {high:g}"
+    elif math.isfinite(low):
+        limits += f" of at least {low:g}"
+    raise InputError(f"{name} is {value!r}; expected {limits}")
+
+
+def check_count(value: object, name: str, low: int = 0) -> None:
+    """Raise `InputError` naming the value unless it is a whole number of at least `low`."""
+    if not (is_finite(value) and value == int(value) and value >= low):
+        raise InputError(f"{name} is {value!r}; expected a whole number of at least {low}")
+
+
+def check_kind(value: object, name: str, kind: type) -> None:
+    """Raise `InputError` naming the value unless it is of the kind."""
+    if not isinstance(value, kind):
+        raise InputError(f"{name} is {value!r}; expected a {kind.__name__}")
 
 
 def check_pixel_size(pixel_size_nm: PixelSize | None) -> PixelSize | None:
@@ -90,6 +129,8 @@ def pixel_size_pair(pixel_size_nm: PixelSize | None) -> tuple[float, float]:
 
 def check_shape(shape: tuple[int, ...], what: str = "frame", smallest: int = 8) -> tuple[int, int]:
     """Return a 2-D frame shape with both sides at least `smallest` pixels, or raise `InputError`."""
+    if not (isinstance(shape, tuple | list) and all(is_finite(side) and side == int(side) for side in shape)):
+        raise InputError(f"{what} shape is {shape!r}; expected two whole numbers (rows, columns)")
     if len(shape) != 2:
         raise InputError(f"{what} has {len(shape)} dimensions {tuple(shape)}; expected a 2-D image (rows, columns)")
     rows, cols = int(shape[0]), int(shape[1])
@@ -98,10 +139,16 @@ def check_shape(shape: tuple[int, ...], what: str = "frame", smallest: int = 8) 
             f"{what} is {rows} x {cols} pixels; expected at least {smallest} x {smallest}: "
             "is it a line profile or a wrongly shaped array?"
         )
+    if rows * cols > LARGEST_FRAME:
+        raise InputError(
+            f"{what} is {rows} x {cols} pixels; expected at most {LARGEST_FRAME} pixels: cut it into parts"
+        )
     return rows, cols
 
 
 def _as_float(value: float, name: str) -> float:
+    if isinstance(value, bool | np.bool_):
+        raise InputError(f"{name} is {value!r}; expected a number")
     try:
         return float(value)
     except (TypeError, ValueError):

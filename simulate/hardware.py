@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from numbers import Real
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulate.errors import InputError, nearest_name
+from simulate.errors import InputError, is_real, nearest_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SQRT2 = math.sqrt(2)
-
-
-def is_real(value: object) -> TypeGuard[float]:
-    """Return whether `value` is one real number."""
-    return isinstance(value, Real)
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,10 @@ MATERIALS: dict[str, Material] = {material.name: material for material in _TABLE
 
 def material_by_name(name: str) -> Material:
     """Return one of `MATERIALS`; raise `InputError` with the nearest name for an unknown one."""
-    if name not in MATERIALS:
-        raise InputError(f"unknown material {name!r}{nearest_name(name, MATERIALS)}; known: {', '.join(MATERIALS)}")
+    if not isinstance(name, str) or name not in MATERIALS:
+        raise InputError(
+            f"unknown material {name!r}{nearest_name(str(name), MATERIALS)}; known: {', '.join(MATERIALS)}"
+        )
     return MATERIALS[name]
 
 
@@ -112,6 +114,6 @@ channelling is part of it.
 
 def mode_by_name(name: str) -> DetectorMode:
     """Return one of `MODES`; raise `InputError` with the nearest name for an unknown one."""
-    if name not in MODES:
+    if not isinstance(name, str) or name not in MODES:
         raise InputError(f"mode is {name!r}{nearest_name(str(name), MODES)}; expected one of {', '.join(MODES)}")
     return MODES[name]

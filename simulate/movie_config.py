@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from numbers import Real
 
 import numpy as np
 
-from simulate.errors import InputError, check_positive
+from simulate.errors import InputError, check_count, check_positive, is_finite
 from simulate.scenes import SceneConfig
 
 LONGEST_DRIFT = 4.0
@@ -70,19 +69,18 @@ class MovieConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.scene, SceneConfig):
             raise InputError(f"the movie's scene is {self.scene!r}; expected a SceneConfig")
-        if not _is_number(self.n_frames) or self.n_frames != int(self.n_frames) or self.n_frames < 1:
-            raise InputError(f"n_frames is {self.n_frames!r}; expected a whole number of at least 1")
+        check_count(self.n_frames, "n_frames", 1)
         check_positive(self.frame_interval_s, "frame_interval_s", "give it in s")
         if not isinstance(self.coalescence, bool | np.bool_):
             raise InputError(f"coalescence is {self.coalescence!r}; expected true or false")
         for name in ("diffusion_nm2_per_s", "splitting_per_s", "appearance_per_s", "disappearance_per_s"):
             value = getattr(self, name)
-            if not (_is_number(value) and value >= 0):
+            if not (is_finite(value) and value >= 0):
                 raise InputError(f"{name} is {value!r}; expected a finite number of at least 0")
-        if not _is_number(self.growth_nm_per_s):
+        if not is_finite(self.growth_nm_per_s):
             raise InputError(f"growth_nm_per_s is {self.growth_nm_per_s!r}; expected a finite number")
         drift = self.drift_nm_per_s
-        if not (isinstance(drift, tuple | list) and len(drift) == 2 and all(_is_number(speed) for speed in drift)):
+        if not (isinstance(drift, tuple | list) and len(drift) == 2 and all(is_finite(speed) for speed in drift)):
             raise InputError(f"drift_nm_per_s is {drift!r}; expected two finite numbers (down, right)")
         object.__setattr__(self, "drift_nm_per_s", (float(drift[0]), float(drift[1])))
         self._check_range()
@@ -128,7 +126,3 @@ class MovieConfig:
     def step_px(self) -> float:
         """Standard deviation of a Brownian step along either axis in pixels."""
         return float(np.sqrt(2 * self.diffusion_nm2_per_s * self.frame_interval_s)) / self.scene.pixel_size_nm
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and bool(np.isfinite(float(value)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.signal import fftconvolve
 
-from simulate.errors import InputError
+from simulate.errors import InputError, check_within
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,12 +43,9 @@ class Probe:
     convergence_mrad: float = 20.0
 
     def __post_init__(self) -> None:
-        for name in ("fwhm_nm", "convergence_mrad"):
-            value = getattr(self, name)
-            if isinstance(value, str) or not (np.isfinite(value) and value >= 0):
-                raise InputError(f"probe: {name} is {value!r}; expected a finite number of at least 0")
-        if isinstance(self.defocus_nm, str) or not np.isfinite(self.defocus_nm):
-            raise InputError(f"probe: defocus_nm is {self.defocus_nm!r}; expected a finite number")
+        check_within(self.fwhm_nm, "probe: fwhm_nm")
+        check_within(self.convergence_mrad, "probe: convergence_mrad", 0, 1000)
+        check_within(self.defocus_nm, "probe: defocus_nm", -math.inf)
 
     @property
     def disk_radius_nm(self) -> float:
@@ -58,6 +56,10 @@ class Probe:
         """Return an image as seen by the probe; beyond the frame its edge goes on."""
         blurred = np.asarray(image, dtype=np.float32)
         sigma = self.fwhm_nm / pixel_size_nm / FWHM_PER_SIGMA
+        if sigma > max(blurred.shape):
+            raise InputError(
+                f"the probe is {self.fwhm_nm / pixel_size_nm:.3g} pixels wide; expected less than the frame"
+            )
         if sigma > 0:
             blurred = np.asarray(gaussian_filter(blurred, sigma, mode="nearest"), dtype=np.float32)
         radius = self.disk_radius_nm / pixel_size_nm

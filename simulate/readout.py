@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulate.errors import InputError
-from simulate.hardware import is_real
+from simulate.errors import InputError, is_real
 from simulate.scan import electrons_per_us
 
 if TYPE_CHECKING:

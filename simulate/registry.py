@@ -58,7 +58,7 @@ class Registry(Generic[T]):
     def __getitem__(self, name: str) -> T:
         try:
             return self._entries[name].value
-        except KeyError:
+        except (KeyError, TypeError):
             hint = nearest_name(str(name), self._entries)
             raise InputError(f"unknown {self.kind} {name!r}{hint}; known: {', '.join(self._entries)}") from None
 

@@ -9,7 +9,16 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from simulate.arrange import ARRANGEMENTS, JAMMING_COVERAGE, place_particles
-from simulate.errors import InputError, check_positive, check_rng, check_shape, nearest_name
+from simulate.errors import (
+    InputError,
+    check_count,
+    check_kind,
+    check_positive,
+    check_rng,
+    check_shape,
+    check_within,
+    nearest_name,
+)
 from simulate.materials import material_by_name, mode_by_name
 from simulate.optics import Probe, collected
 from simulate.shapes import bodies
@@ -84,17 +93,19 @@ class SceneConfig:
         object.__setattr__(self, "shape", check_shape(self.shape, "scene"))
         for name in ("pixel_size_nm", "diameter_nm"):
             check_positive(getattr(self, name), name)
-        for name in ("diameter_spread", "material_spread", "second_diameter_nm"):
-            value = getattr(self, name)
-            if isinstance(value, str) or not (np.isfinite(value) and value >= 0):
-                raise InputError(f"{name} is {value!r}; expected a finite number of at least 0")
-        if isinstance(self.n_particles, bool) or self.n_particles != int(self.n_particles) or self.n_particles < 0:
-            raise InputError(f"n_particles is {self.n_particles}; expected a whole number of at least 0")
+        for name, high in (("diameter_spread", 2.0), ("material_spread", 2.0), ("second_share", 1.0)):
+            check_within(getattr(self, name), name, 0, high)
+        check_within(self.second_diameter_nm, "second_diameter_nm")
+        check_within(self.cluster_size, "cluster_size", 1)
+        check_count(self.n_particles, "n_particles")
+        check_kind(self.support, "support", Support)
+        check_kind(self.probe, "probe", Probe)
+        for name in ("shapes", "materials"):
+            if not (isinstance(getattr(self, name), tuple | list) and getattr(self, name)):
+                raise InputError(f"{name} is {getattr(self, name)!r}; expected a list of at least one name")
         _check_choice("arrangement", self.arrangement, ARRANGEMENTS)
         _check_choice("size_distribution", self.size_distribution, SIZE_DISTRIBUTIONS)
         mode_by_name(self.mode)
-        if not (self.shapes and self.materials):
-            raise InputError("shapes or materials are empty; expected at least one name of each")
         for shape in self.shapes:
             bodies[shape]
         for material in (*self.materials, self.shell_material):
@@ -110,8 +121,6 @@ class SceneConfig:
             medians.append(self.second_diameter_nm)
         elif self.second_diameter_nm or self.second_share:
             raise InputError("second_diameter_nm and second_share need size_distribution 'bimodal'; leave them out")
-        if not self.cluster_size >= 1:
-            raise InputError(f"cluster_size is {self.cluster_size}; expected at least 1 particle")
         for diameter in medians:
             if diameter < SMALLEST_DIAMETER_PX * self.pixel_size_nm:
                 raise InputError(
@@ -214,6 +223,7 @@ def make_scene(config: SceneConfig, *, rng: np.random.Generator | int | None = N
     >>> int(scene.labels.max()), scene.frame.shape
     (5, (64, 64))
     """
+    check_kind(config, "the scene's configuration", SceneConfig)
     generator = check_rng(rng)
     support_nm, film = config.support.draw(config.shape, config.pixel_size_nm, generator)
     solids, names = populate(config, film, generator)

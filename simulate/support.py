@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from simulate.errors import InputError, check_positive
+from simulate.errors import check_positive, check_within
+from simulate.materials import material_by_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,13 +51,11 @@ class Support:
 
     def __post_init__(self) -> None:
         for name in ("thickness_nm", "texture", "ramp", "contamination_nm"):
-            value = getattr(self, name)
-            if isinstance(value, str) or not (np.isfinite(value) and value >= 0):
-                raise InputError(f"support: {name} is {value!r}; expected a finite number of at least 0")
+            check_within(getattr(self, name), f"support: {name}")
         for name in ("texture_nm", "hole_nm"):
             check_positive(getattr(self, name), f"support: {name}", "give it in nm")
-        if not 0 <= self.hole_share <= 0.9:
-            raise InputError(f"support: hole_share is {self.hole_share}; expected 0 (a whole film) to 0.9")
+        check_within(self.hole_share, "support: hole_share", 0, 0.9)
+        material_by_name(self.material)
 
     def draw(
         self, shape: tuple[int, int], pixel_size_nm: float, rng: np.random.Generator
