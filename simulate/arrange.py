@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 ARRANGEMENTS = ("random", "hard-core", "clustered", "lattice")
 
 _TRIES = {"hard-core": 400, "clustered": 60}
+_MOST_TRIES = 20_000_000
+"""Of all particles together: they lie in memory."""
 _CLOSENESS = {"hard-core": 1.0, "clustered": 0.74}
 JAMMING_COVERAGE = 0.547
 """Share of the plane that equal disks placed at random without overlap can cover (random sequential adsorption;
@@ -82,7 +84,7 @@ def place_particles(
     order = np.argsort(-radii_px, kind="stable") if arrangement == "hard-core" else np.arange(n)
     chance = 1 - 1 / max(cluster_size, 1.0) if arrangement == "clustered" else 0.0
     attached = rng.random(n) < chance
-    tries = rng.random((n, _TRIES[arrangement], 3))
+    tries = rng.random((n, min(_TRIES[arrangement], max(60, _MOST_TRIES // n)), 3))
     placed = place(
         np.ascontiguousarray(radii_px[order]),
         attached,

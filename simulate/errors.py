@@ -147,7 +147,7 @@ def check_shape(shape: tuple[int, ...], what: str = "frame", smallest: int = 8) 
 
 
 def _as_float(value: float, name: str) -> float:
-    if isinstance(value, bool | np.bool_):
+    if isinstance(value, bool | np.bool_ | str):
         raise InputError(f"{name} is {value!r}; expected a number")
     try:
         return float(value)

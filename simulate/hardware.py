@@ -78,6 +78,8 @@ class ScanHardware:
             unset = value is None and name == "settling_us"
             if not (unset or (is_real(value) and 0 <= value < math.inf)):
                 raise InputError(f"{name} is {value!r}; expected a finite number of at least 0")
+        if not isinstance(self.blanked, bool | np.bool_):
+            raise InputError(f"blanked is {self.blanked!r}; expected True or False")
         for name in ("slew_px_per_us", "tolerance_px"):
             value = getattr(self, name)
             if not (is_real(value) and value > 0):

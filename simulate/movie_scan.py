@@ -251,6 +251,8 @@ def _measurements(
             raise InputError(f"there are {frame.index} paths for {len(movie)} frames; expected one for each")
         # `measure` counts by the frame's own maximum: the intensity is at least 0, so that its black level is 0.
         peak = float(frame.frame.max())
+        if peak_counts is not None and peak <= 0:
+            raise InputError(f"frame {frame.index} is blank; expected some intensity to count electrons from")
         if peak_counts is not None and counts_per_unit is None:
             counts_per_unit = peak_counts / peak
         counts = None if counts_per_unit is None else counts_per_unit * peak

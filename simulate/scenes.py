@@ -98,6 +98,7 @@ class SceneConfig:
         check_within(self.second_diameter_nm, "second_diameter_nm")
         check_within(self.cluster_size, "cluster_size", 1)
         check_count(self.n_particles, "n_particles")
+        object.__setattr__(self, "n_particles", int(self.n_particles))
         check_kind(self.support, "support", Support)
         check_kind(self.probe, "probe", Probe)
         for name in ("shapes", "materials"):

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+LARGEST_SCALE_NM = 1e6
+"""Of grain and holes: a millimetre, far beyond any frame."""
+
+
 @dataclass(frozen=True)
 class Support:
     """A supporting film.
@@ -54,6 +58,7 @@ class Support:
             check_within(getattr(self, name), f"support: {name}")
         for name in ("texture_nm", "hole_nm"):
             check_positive(getattr(self, name), f"support: {name}", "give it in nm")
+            check_within(getattr(self, name), f"support: {name}", 0, LARGEST_SCALE_NM)
         check_within(self.hole_share, "support: hole_share", 0, 0.9)
         material_by_name(self.material)
 

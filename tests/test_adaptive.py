@@ -66,7 +66,8 @@ def test_the_scheme_takes_the_doubt_as_its_prior():
 @pytest.mark.parametrize(
     ("options", "doubt", "message"),
     [
-        ({"n_passes": 1}, DOUBT, "2 or more"),
+        ({"n_passes": 1}, DOUBT, "at least 2"),
+        ({"n_passes": 2.5}, DOUBT, "whole number"),
         ({"n_passes": 200}, DOUBT, "at least two each"),
         ({}, DOUBT[:-1], "of the frame's"),
         ({}, np.full_like(DOUBT, np.nan), "finite"),

@@ -237,3 +237,8 @@ def test_a_bad_path_is_refused(options, message):
     with pytest.raises(InputError, match=message) as caught:
         ScanPath([0, 1], [0, 0], (8, 8), **options)
     assert "\n" not in str(caught.value)
+
+
+def test_blanked_is_a_truth_value():
+    with pytest.raises(InputError, match="expected True or False"):
+        ScanHardware(blanked="false")

@@ -383,3 +383,11 @@ def test_a_line_scheme_says_what_it_can_reach(name):
 def test_a_bad_path_is_refused(arguments):
     with pytest.raises(InputError):
         ScanPath(**arguments)
+
+
+def test_weights_of_any_range_give_the_exact_count():
+    weights = np.full((16, 16), 1e-320)
+    weights[3, 3] = 1.0
+    path = scan_path("variable-density", (16, 16), 0.2, rng=0, prior=weights)
+    assert path.n_positions == 51
+    assert path.mask[3, 3]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulate.errors import InputError, check_ratio, check_rng
+from simulate.errors import InputError, check_count, check_ratio, check_rng, check_shape
 from simulate.measurement import join_measurements
 from simulate.scan import ScanPath
 from simulate.schemes.order import pixel_count
@@ -121,9 +121,8 @@ def adaptive_scan(
     (0.2, True)
     """
     generator = check_rng(rng)
-    total = pixel_count(shape, check_ratio(ratio))
-    if n_passes < 2:
-        raise InputError(f"n_passes is {n_passes}; expected 2 or more: one pass cannot adapt")
+    total = pixel_count(check_shape(shape, "scan"), check_ratio(ratio))
+    check_count(n_passes, "n_passes", 2)
     if total < 2 * n_passes:
         raise InputError(
             f"a ratio of {ratio:g} gives {total} samples for {n_passes} passes; expected at least two each"

@@ -76,7 +76,8 @@ def inclusion_probabilities(weights: NDArray[np.float64], count: int) -> NDArray
             f"the prior has a weight above 0 at {reachable} of {weights.size} pixels, but the ratio asks for {count}; "
             f"expected a ratio of at most {reachable / weights.size:.3g}, or a prior with weight at more pixels"
         )
-    scaled = weights / weights.max()
+    # Weights a billion times smaller than the largest count as that small, so that their sums do not vanish.
+    scaled = np.where(weights > 0, np.maximum(weights / weights.max(), 1e-9), 0.0)
     falling = -np.sort(-scaled, axis=None)[:reachable]
     rest = np.cumsum(falling[::-1])[::-1]
     # With the k largest weights certain, the others share count - k; take the fewest for which none exceeds 1.
