@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simulate.atomic import atomic_path
-from simulate.errors import check_ratio, check_rng
+from simulate.errors import InputError, check_ratio, check_rng
 from simulate.schemes import scan_path, schemes
 from simulate.support import smooth_field
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from simulate.scan import ScanPath
     from simulate.scenes import Scene
 
+PICTURE_SUFFIXES = (".png", ".svg", ".pdf", ".jpg", ".tif")
 UNSCANNED = "#1c2330"
 ORDER_COLOURS = "plasma"
 BARS = "#0072b2"
@@ -180,6 +181,8 @@ def _canvas(size: tuple[float, float], path: str | os.PathLike[str]) -> Iterator
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
+    if Path(path).suffix.lower() not in PICTURE_SUFFIXES:
+        raise InputError(f"cannot draw into {path}; expected a file name that ends in {', '.join(PICTURE_SUFFIXES)}")
     with rc_context(STYLE), atomic_path(path) as temporary:
         figure = Figure(figsize=size, layout="constrained")
         yield figure

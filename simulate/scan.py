@@ -157,6 +157,8 @@ class ScanPath:
 
         with the time :math:`t_\mathrm{on}` of `beam_on_us`. A scanned pixel takes more: see `dose_e_per_pixel`.
         """
+        if pixel_size_nm is None:
+            raise InputError("pixel size is None; expected it in nm: a dose in e-/Å² needs it")
         row_nm, col_nm = pixel_size_pair(check_pixel_size(pixel_size_nm))
         return self.electrons(beam_current_pA) / (self.shape[0] * self.shape[1] * row_nm * col_nm * 100)
 

@@ -242,3 +242,8 @@ def test_a_bad_path_is_refused(options, message):
 def test_blanked_is_a_truth_value():
     with pytest.raises(InputError, match="expected True or False"):
         ScanHardware(blanked="false")
+
+
+def test_a_dose_by_area_needs_the_pixel_size():
+    with pytest.raises(InputError, match="pixel size is None"):
+        ScanPath([0, 1], [0, 1], (8, 8)).dose_e_per_A2(20, None)

@@ -333,3 +333,10 @@ def test_the_probe_keeps_the_intensity_and_has_its_width():
         assert (image.sum(axis=0) * grid**2).sum() == pytest.approx(variance, rel=0.03)
     with pytest.raises(InputError, match="more than the frame"):
         Probe(defocus_nm=1e6).blur(point, 0.5)
+
+
+def test_specks_far_below_a_pixel_are_drawn_with_few_points():
+    depth, _, _ = solid(Body(), IDENTITY, 0.02, centre=(20.0, 20.0)).draw((40, 40))
+    assert 0 <= depth.sum() < 1e-3
+    config = SceneConfig(n_particles=2000, diameter_nm=1, diameter_spread=2.0, arrangement="clustered")
+    assert np.isfinite(make_scene(config, rng=0).frame).all()

@@ -139,6 +139,10 @@ def test_run_sub_samples_adaptively(here):
         ("scan random --shape 4 4", "at least 8 x 8"),
         ("scan random --out scan.xyz", "xyz"),
         ("scan random --beam-current-pA -1", "beam current"),
+        ("scan random --picture scan.xyz", "expected a file name that ends in"),
+        ("scan --gallery .", "expected a file name that ends in"),
+        ("simulate scan --scheme adaptive --reorder hilbert", "leave it out"),
+        ("simulate movie --frames 2 --reorder nonsense", "unknown order"),
         ("simulate frame --pixel-size-nm 50", "smaller than 2 pixels"),
         ("simulate frame --n-particles 99999", "expected at most"),
         ("simulate frame --n-particles -1", "n_particles is -1"),
@@ -192,3 +196,25 @@ def test_the_benchmark_prints_a_row_for_every_scheme(here, capsys):
     rows = pd.read_csv(here / "bench" / "schemes.csv")
     assert set(rows.scheme) == set(simulate.schemes.names)
     assert (rows.seconds > 0).all()
+
+
+@pytest.mark.parametrize("options", ["--peak-counts 0", "--peak-counts 5 --dwell-us -1", "--beam-current-pA 1e30"])
+def test_a_bad_dose_leaves_nothing_behind(here, capsys, options):
+    error_of(capsys, f"simulate frame --n-particles 3 --shape 64 64 {options} --out out")
+    assert not (here / "out").exists()
+
+
+def test_an_unblanked_beam_doses_adaptive_scans_too(here, capsys):
+    command = "simulate scan --scheme adaptive --n-particles 3 --shape 64 64 --beam-current-pA 50"
+    assert run(command) == 0
+    blanked = capsys.readouterr().out
+    assert run(f"{command} --unblanked") == 0
+    electrons = [float(text.split(" electrons a frame")[0].split()[-1]) for text in (blanked, capsys.readouterr().out)]
+    assert electrons[1] > 1.1 * electrons[0]
+
+
+def test_odd_names_give_one_stem(here, capsys):
+    assert run("simulate scan --n-particles 3 --shape 64 64 --peak-counts 10 --name x/y --out out") == 0
+    stems = {file.name.rsplit("_", 1)[0] for file in (here / "out").rglob("*") if file.is_file()}
+    assert stems == {"x_y"}
+    assert "x_y_scan.npz" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from simulate.schemes import scan_path, schemes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from simulate.hardware import ScanHardware
     from simulate.scan import ScanPath
 
 
@@ -58,15 +60,17 @@ def path_options(parser: argparse.ArgumentParser, shape: tuple[int, int] = (512,
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed (default 0)")
 
 
+def chosen_hardware(options: argparse.Namespace) -> ScanHardware:
+    """Return the scan hardware that the options ask for."""
+    hardware = hardware_by_name(options.hardware)
+    return replace(hardware, blanked=False) if options.unblanked else hardware
+
+
 def make_path(
     options: argparse.Namespace, scheme: str, shape: tuple[int, int], rng: Any, prior: NDArray | None = None
 ) -> ScanPath:
     """Return the scan that the options ask for."""
-    hardware = hardware_by_name(options.hardware)
-    if options.unblanked:
-        from dataclasses import replace
-
-        hardware = replace(hardware, blanked=False)
+    hardware = chosen_hardware(options)
     path = scan_path(scheme, shape, options.ratio, rng=rng, dwell_us=options.dwell_us, hardware=hardware, prior=prior)
     return reorder(path, options.reorder) if options.reorder else path
 

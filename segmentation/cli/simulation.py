@@ -12,7 +12,7 @@ from tqdm import tqdm
 from cs_recon.config import from_table, load_table
 from cs_recon.io import provenance, write_image, write_provenance, write_sparse
 from segmentation.cli.chain import say
-from segmentation.cli.scans import describe, make_path, path_options, save_table
+from segmentation.cli.scans import chosen_hardware, describe, make_path, path_options, save_table
 from segmentation.pipeline import adaptive_measure, file_stem
 from simulate.arrange import ARRANGEMENTS
 from simulate.atomic import make_folder
@@ -20,12 +20,12 @@ from simulate.detector import measure
 from simulate.errors import InputError, check_rng
 from simulate.export import write_scan
 from simulate.figures import scene_figure
-from simulate.hardware import hardware_by_name
 from simulate.materials import MATERIALS, MODES
 from simulate.movie import Movie
 from simulate.movie_config import MovieConfig
 from simulate.movie_scan import SAMPLING_MODES, measure_movie, movie_paths
 from simulate.readout import Detector
+from simulate.reorder import reorder
 from simulate.scenes import SceneConfig, make_scene
 from simulate.schemes import scan_path, schemes
 from simulate.shapes import bodies
@@ -112,15 +112,17 @@ def _frame(options: argparse.Namespace) -> None:
     config = _configuration(options, SceneConfig)
     position, noise = _streams(options.seed, 2)
     scene = make_scene(config, rng=position)
-    _save_scene(scene, options)
-    height, width = config.shape
-    say(f"{len(scene.particles)} particles in {height} x {width} pixels of {config.pixel_size_nm:g} nm")
+    path = full = None
     if options.peak_counts is not None or options.beam_current_pA is not None:
         path = scan_path("raster", config.shape, dwell_us=options.dwell_us)
         full = measure(scene.frame, path, rng=noise, **_dose(options))
-        write_image(options.out / f"{options.name}_noisy.tif", full.values, pixel_size_nm=config.pixel_size_nm)
+    stem = _save_scene(scene, options)
+    height, width = config.shape
+    say(f"{len(scene.particles)} particles in {height} x {width} pixels of {config.pixel_size_nm:g} nm")
+    if path is not None and full is not None:
+        write_image(f"{stem}_noisy.tif", full.values, pixel_size_nm=config.pixel_size_nm)
         say(describe(path, options.beam_current_pA, config.pixel_size_nm))
-    say(f"Frame: {options.out / options.name}_frame.tif\nTruth: {options.out / options.name}_truth.csv, _labels.tif")
+    say(f"Frame: {stem}_frame.tif\nTruth: {stem}_truth.csv, _labels.tif")
 
 
 def _scan(options: argparse.Namespace) -> None:
@@ -133,24 +135,25 @@ def _scan(options: argparse.Namespace) -> None:
     scene = make_scene(config, rng=position)
     dose = _dose(options)
     if options.scheme == "adaptive":
+        if options.reorder:
+            raise InputError("--reorder does not go with adaptive, whose passes have their order; leave it out")
         scan = adaptive_measure(
             scene.frame, options.ratio, rng=scan_rng, noise_rng=noise, dwell_us=options.dwell_us,
-            hardware=hardware_by_name(options.hardware), pixel_size_nm=config.pixel_size_nm, **dose,
+            hardware=chosen_hardware(options), pixel_size_nm=config.pixel_size_nm, **dose,
         )  # fmt: skip
         path = scan.path
         assert path is not None
     else:
         path = make_path(options, options.scheme, config.shape, scan_rng)
         scan = measure(scene.frame, path, rng=noise, pixel_size_nm=config.pixel_size_nm, **dose)
-    _save_scene(scene, options)
-    write_sparse(options.out / f"{options.name}_scan.npz", scan)
-    write_scan(options.out / f"{options.name}_path.csv", path)
+    stem = _save_scene(scene, options)
+    write_sparse(f"{stem}_scan.npz", scan)
+    write_scan(f"{stem}_path.csv", path)
     say(describe(path, options.beam_current_pA, config.pixel_size_nm))
-    say(f"Scan:  {options.out / options.name}_scan.npz\nPath:  {options.out / options.name}_path.csv\n"
-        f"Truth: {options.out / options.name}_truth.csv, _labels.tif, _frame.tif")  # fmt: skip
+    say(f"Scan:  {stem}_scan.npz\nPath:  {stem}_path.csv\nTruth: {stem}_truth.csv, _labels.tif, _frame.tif")
 
 
-def _save_scene(scene: Scene, options: argparse.Namespace) -> None:
+def _save_scene(scene: Scene, options: argparse.Namespace) -> Path:
     make_folder(options.out)
     stem = options.out / file_stem(options.name)
     size = scene.config.pixel_size_nm
@@ -159,6 +162,7 @@ def _save_scene(scene: Scene, options: argparse.Namespace) -> None:
     save_table(Path(f"{stem}_truth.csv"), scene.table)
     scene_figure(scene, f"{stem}_figure.png")
     _record(options, scene.config)
+    return stem
 
 
 def _movie(options: argparse.Namespace) -> None:
@@ -168,8 +172,10 @@ def _movie(options: argparse.Namespace) -> None:
     position, scan_rng, noise = _streams(options.seed, 3)
     paths = list(movie_paths(
         options.scheme, config.scene.shape, options.ratio, config.n_frames, mode=options.masks, rng=scan_rng,
-        dwell_us=options.dwell_us, hardware=hardware_by_name(options.hardware),
+        dwell_us=options.dwell_us, hardware=chosen_hardware(options),
     ))  # fmt: skip
+    if options.reorder:
+        paths = [reorder(path, options.reorder) for path in paths]
     make_folder(options.out)
     stem = options.out / file_stem(options.name)
     movie = Movie(config, position)

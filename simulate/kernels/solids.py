@@ -9,6 +9,9 @@ from simulate.kernels.jit import compiled
 FINE_BELOW_PX = 10.0
 """Smaller bodies are averaged over as many points a pixel as if they had this radius."""
 
+MOST_POINTS = 20
+"""Points a side of a pixel at the most: a body far below a pixel needs no more."""
+
 
 @compiled
 def chord(x, y, quadric, facets, first, last, scale):
@@ -48,7 +51,7 @@ def draw(depth, labels, areas, flags, solids, quadrics, facets, starts, order):
         top, bottom = max(0, math.floor(row - reach)), min(height, math.ceil(row + reach) + 1)
         left, right = max(0, math.floor(col - reach)), min(width, math.ceil(col + reach) + 1)
         first, last = starts[i], starts[i + 1]
-        n = math.ceil(FINE_BELOW_PX / radius)
+        n = min(math.ceil(FINE_BELOW_PX / radius), MOST_POINTS)
         for r in range(top, bottom):
             for c in range(left, right):
                 y, x = (r - row) / radius, (c - col) / radius
