@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulate.errors import InputError, check_positive, check_shape, check_within, nearest_name
+from simulate.errors import (
+    InputError,
+    check_count,
+    check_pixel_size,
+    check_positive,
+    check_shape,
+    check_within,
+    nearest_name,
+)
 from simulate.projection import ProjectedCell, project_columns
 
 if TYPE_CHECKING:
@@ -98,11 +106,14 @@ class CrystalConfig:
         object.__setattr__(self, "shape", check_shape(self.shape, "crystal frame"))
         for name in ("pixel_size_nm", "thickness_nm", "probe_fwhm_nm", "z_exponent"):
             check_positive(getattr(self, name), name)
+        check_pixel_size(self.pixel_size_nm)
+        check_within(self.thickness_nm, "thickness_nm", 0, 1e5)
+        check_within(self.z_exponent, "z_exponent", 0, 4)
         for name in ("source_fwhm_nm", "thermal_rms_nm", "static_rms_nm", "background", "texture"):
-            check_within(getattr(self, name), name, 0, math.inf)
+            check_within(getattr(self, name), name, 0, 1e6)
         for name in ("vacancy_columns", "vacancy_atoms"):
             check_within(getattr(self, name), name, 0, 1)
-        check_within(self.rotation_deg, "rotation_deg", -math.inf, math.inf)
+        check_within(self.rotation_deg, "rotation_deg", -1e6, 1e6)
         for name, largest in (("wedge_mrad", 1500), ("tilt_mrad", 500)):
             pair = getattr(self, name)
             if not (isinstance(pair, tuple | list) and len(pair) == 2):
@@ -110,8 +121,9 @@ class CrystalConfig:
             for value in pair:
                 check_within(value, name, -largest, largest)
             object.__setattr__(self, name, (float(pair[0]), float(pair[1])))
-        if not (isinstance(self.n_grains, int) and 1 <= self.n_grains <= 100):
-            raise InputError(f"n_grains is {self.n_grains!r}; expected a whole number from 1 to 100")
+        check_within(self.n_grains, "n_grains", 1, 100)
+        check_count(self.n_grains, "n_grains", 1)
+        object.__setattr__(self, "n_grains", int(self.n_grains))
         if self.particle and self.particle not in PARTICLES:
             hint = nearest_name(str(self.particle), PARTICLES)
             raise InputError(f"particle is {self.particle!r}{hint}; expected '' or one of {', '.join(PARTICLES)}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulate.errors import InputError, check_rng, is_finite
+from simulate.errors import InputError, check_rng, check_within, is_finite
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,9 +77,7 @@ class Distortion:
             raise InputError(f"drift_px_per_s is {drift!r}; expected two finite numbers (along rows, along columns)")
         object.__setattr__(self, "drift_px_per_s", (float(drift[0]), float(drift[1])))
         for name in ("walk_px_per_sqrt_s", "line_jitter_px", "line_flicker"):
-            value = getattr(self, name)
-            if not (is_finite(value) and value >= 0):
-                raise InputError(f"{name} is {value!r}; expected a finite number of at least 0")
+            check_within(getattr(self, name), name, 0, 10 if name == "line_flicker" else 1e6)
         if not (is_finite(self.line_correlation) and -1 < self.line_correlation < 1):
             raise InputError(f"line_correlation is {self.line_correlation!r}; expected a number above -1 and below 1")
         if not is_finite(self.flyback_px):

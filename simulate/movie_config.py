@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from simulate.errors import InputError, check_count, check_positive, is_finite
+from simulate.errors import InputError, check_count, check_positive, check_within, is_finite
 from simulate.scenes import SceneConfig
 
+MOST_FRAMES = 1_000_000
 LONGEST_DRIFT = 4.0
 """In sides of the frame: the whole strip of film that passes through the frame is kept in memory."""
 LARGEST_GROWTH = 4.0
@@ -70,6 +71,8 @@ class MovieConfig:
         if not isinstance(self.scene, SceneConfig):
             raise InputError(f"the movie's scene is {self.scene!r}; expected a SceneConfig")
         check_count(self.n_frames, "n_frames", 1)
+        check_within(self.n_frames, "n_frames", 1, MOST_FRAMES)
+        object.__setattr__(self, "n_frames", int(self.n_frames))
         check_positive(self.frame_interval_s, "frame_interval_s", "give it in s")
         if not isinstance(self.coalescence, bool | np.bool_):
             raise InputError(f"coalescence is {self.coalescence!r}; expected true or false")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simulate.detector import measure
-from simulate.errors import InputError, check_positive, check_ratio, check_rng, check_shape, nearest_name
+from simulate.errors import InputError, check_count, check_positive, check_ratio, check_rng, check_shape, nearest_name
 from simulate.hardware import ScanHardware
 from simulate.scan import ScanPath
 from simulate.schemes import hilbert_curve, scan_path
@@ -82,8 +82,7 @@ def movie_paths(
     True
     """
     frame = check_shape(shape, "scan")
-    if isinstance(n_frames, bool) or n_frames != int(n_frames) or n_frames < 1:
-        raise InputError(f"n_frames is {n_frames!r}; expected a whole number of at least 1")
+    check_count(n_frames, "n_frames", 1)
     if mode not in SAMPLING_MODES:
         raise InputError(
             f"sampling mode is {mode!r}{nearest_name(str(mode), SAMPLING_MODES)}; expected one of "

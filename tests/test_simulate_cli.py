@@ -218,3 +218,26 @@ def test_odd_names_give_one_stem(here, capsys):
     stems = {file.name.rsplit("_", 1)[0] for file in (here / "out").rglob("*") if file.is_file()}
     assert stems == {"x_y"}
     assert "x_y_scan.npz" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: simulate.CrystalConfig(thickness_nm=2e9),
+        lambda: simulate.CrystalConfig(pixel_size_nm=1e-7),
+        lambda: simulate.CrystalConfig(n_grains=True),
+        lambda: simulate.CrystalConfig(z_exponent=1e300),
+        lambda: simulate.Distortion(line_flicker=1e200),
+        lambda: simulate.MovieConfig(n_frames=10**30),
+        lambda: list(simulate.movie_paths("random", (32, 32), 0.2, float("nan"))),
+        lambda: list(simulate.movie_paths("random", (32, 32), 0.2, None)),
+    ],
+)
+def test_absurd_numbers_are_refused_at_once(make):
+    with pytest.raises(simulate.InputError, match="expected"):
+        make()
+
+
+def test_whole_numbers_of_any_type_count():
+    assert simulate.CrystalConfig(n_grains=np.int64(2)).n_grains == 2
+    assert len(simulate.Movie(simulate.MovieConfig(n_frames=3.0), 0)) == 3
