@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+def write_csv(path: str | os.PathLike[str], table: pd.DataFrame) -> Path:
+    """Write a table as CSV, whole or not at all, and return its path."""
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False)
+    return Path(path)
+
+
 def write_table(path_stem: str | os.PathLike[str], table: pd.DataFrame) -> tuple[Path, Path]:
     """Write a particle table as CSV and as Parquet; units are in the column names.
 
@@ -52,8 +59,7 @@ def write_table(path_stem: str | os.PathLike[str], table: pd.DataFrame) -> tuple
     """
     stem = os.fspath(path_stem)
     csv, parquet = Path(stem + ".csv"), Path(stem + ".parquet")
-    with atomic_path(csv) as temporary:
-        table.to_csv(temporary, index=False)
+    write_csv(csv, table)
     with atomic_path(parquet) as temporary:
         table.to_parquet(temporary, index=False)
     return csv, parquet

@@ -144,7 +144,7 @@ def draw_scan_figure(scan: ScanPath, path: str | os.PathLike[str]) -> Path:
         draw_path(order, scan)
         order.set_title(f"{scan.scheme}: {scan.ratio:.2%} in {scan.frame_time_ms:.4g} ms, first (dark) to last (light)")
         landing.hist(off, bins=60, color=BARS, log=True)
-        landing.set_title(f"beam beside its target: {np.sqrt(np.mean(off**2)):.3g} px (rms)")
+        landing.set_title(f"beam beside its target: {scan.landing_error_px:.3g} px (rms)")
         landing.set_xlabel("distance (px)")
         landing.set_ylabel("visits")
         draw_spectrum(spectrum, scan.mask)

@@ -12,7 +12,7 @@ from scipy.ndimage import shift, spline_filter
 from simulate.errors import InputError, check_rng
 from simulate.motion import Event, Population
 from simulate.movie_config import MovieConfig
-from simulate.scenes import describe, form_image
+from simulate.scenes import form_image, observe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -186,21 +186,10 @@ def _see(
     population: Population, corner: NDArray[np.float64], config: MovieConfig
 ) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray]:
     """Return depth, label map of ids, and records of the particles in the frame."""
-    shape, pixel_size_nm = config.scene.shape, config.scene.pixel_size_nm
     solids = population.solids.moved(population.solids.centres - corner, population.solids.radii)
-    depth, labels, areas = solids.draw(shape)
-    seen = np.flatnonzero(areas)
+    depth, labels, particles, seen = observe(solids, population.names, config.scene.shape, config.scene.pixel_size_nm)
     numbers = np.concatenate([[0], population.ids]).astype(np.int32)
-    top = np.bincount(labels.ravel(), minlength=len(solids) + 1)[1:]
-    solids = solids.take(seen)
-    particles = describe(solids, [population.names[i] for i in seen], pixel_size_nm)
     particles["label"] = population.ids[seen]
-    particles["visible"] = top[seen] / areas[seen]
-    particles["in_frame"] = np.minimum(areas[seen] * pixel_size_nm**2 / particles["area_nm2"], 1)
-    # A body that lies inside the frame has all of its shadow there, whatever its pixels count.
-    reach = np.array([body.reach for body in solids.bodies]).reshape(-1, 1) * solids.radii[:, None]
-    inside = (solids.centres - reach > -0.5) & (solids.centres + reach < np.array(shape) - 0.5)
-    particles["in_frame"][inside.all(axis=1)] = 1
     return depth, numbers[labels], particles
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -77,11 +78,8 @@ class MovieConfig:
         if not isinstance(self.coalescence, bool | np.bool_):
             raise InputError(f"coalescence is {self.coalescence!r}; expected true or false")
         for name in ("diffusion_nm2_per_s", "splitting_per_s", "appearance_per_s", "disappearance_per_s"):
-            value = getattr(self, name)
-            if not (is_finite(value) and value >= 0):
-                raise InputError(f"{name} is {value!r}; expected a finite number of at least 0")
-        if not is_finite(self.growth_nm_per_s):
-            raise InputError(f"growth_nm_per_s is {self.growth_nm_per_s!r}; expected a finite number")
+            check_within(getattr(self, name), name)
+        check_within(self.growth_nm_per_s, "growth_nm_per_s", -math.inf)
         drift = self.drift_nm_per_s
         if not (isinstance(drift, tuple | list) and len(drift) == 2 and all(is_finite(speed) for speed in drift)):
             raise InputError(f"drift_nm_per_s is {drift!r}; expected two finite numbers (down, right)")

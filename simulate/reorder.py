@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simulate.errors import InputError, nearest_name
+from simulate.schemes.order import along_hilbert
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,10 +72,7 @@ def reorder(path: ScanPath, method: str = "hilbert") -> ScanPath:
 
 
 def _hilbert(path: ScanPath) -> NDArray[np.int64]:
-    from simulate.kernels.hilbert import hilbert_index
-
-    levels = int(max(path.shape) - 1).bit_length()
-    return np.argsort(hilbert_index(path.rows, path.cols, levels), kind="stable")
+    return along_hilbert(path.rows, path.cols, path.shape)
 
 
 def _serpentine(path: ScanPath) -> NDArray[np.int64]:

@@ -197,6 +197,12 @@ class ScanPath:
             targets = [lagging(target, relax, dwells, hardware.lag_us) for target in targets]
         return targets[0], targets[1]
 
+    @property
+    def landing_error_px(self) -> float:
+        """Root mean square distance of the landing positions from where the beam was sent, in pixels."""
+        rows, cols = self.landing()
+        return float(np.sqrt(np.mean(np.square(rows - self.rows) + np.square(cols - self.cols))))
+
     def then(self, other: ScanPath) -> ScanPath:
         """Return the scan that goes on with the positions of another one on the same frame.
 

@@ -228,19 +228,11 @@ def make_scene(config: SceneConfig, *, rng: np.random.Generator | int | None = N
     generator = check_rng(rng)
     support_nm, film = config.support.draw(config.shape, config.pixel_size_nm, generator)
     solids, names = populate(config, film, generator)
-    depth, labels, areas = solids.draw(config.shape)
-    seen = np.flatnonzero(areas)
+    depth, labels, particles, seen = observe(solids, names, config.shape, config.pixel_size_nm)
     numbers = np.zeros(len(solids) + 1, dtype=np.int32)
-    numbers[seen + 1] = np.arange(1, seen.size + 1)
-    labels = numbers[labels]
-    solids = solids.take(seen)
-    particles = describe(solids, [names[i] for i in seen], config.pixel_size_nm)
-    in_frame = areas[seen] * config.pixel_size_nm**2
-    particles["in_frame"] = np.minimum(in_frame / particles["area_nm2"], 1)
-    # A body that lies inside the frame has all of its shadow there, whatever its pixels count.
-    particles["in_frame"][_is_inside(solids, config.shape)] = 1
-    particles["visible"] = np.bincount(labels.ravel(), minlength=seen.size + 1)[1:] / areas[seen]
-    return Scene(form_image(config, depth, support_nm), labels, particles, config, solids, support_nm)
+    numbers[seen + 1] = particles["label"]
+    image = form_image(config, depth, support_nm)
+    return Scene(image, numbers[labels], particles, config, solids.take(seen), support_nm)
 
 
 def populate(
@@ -297,6 +289,26 @@ def _mean_square_diameter_nm2(config: SceneConfig) -> float:
         return config.diameter_nm**2 * (1 + spread**2)
     share = config.second_share
     return float(np.exp(2 * spread**2) * ((1 - share) * config.diameter_nm**2 + share * config.second_diameter_nm**2))
+
+
+def observe(
+    solids: Solids, names: list[tuple[str, str]], shape: tuple[int, int], pixel_size_nm: float
+) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray, NDArray[np.int64]]:
+    """Return what a frame shows of bodies: optical depth, label map, records, and which bodies they are of.
+
+    The label map has the index + 1 of the body on top; the records are of the bodies with at least one pixel in the
+    frame, labelled from 1.
+    """
+    depth, labels, areas = solids.draw(shape)
+    seen = np.flatnonzero(areas)
+    on_top = np.bincount(labels.ravel(), minlength=len(solids) + 1)[1:]
+    solids = solids.take(seen)
+    particles = describe(solids, [names[i] for i in seen], pixel_size_nm)
+    particles["in_frame"] = np.minimum(areas[seen] * pixel_size_nm**2 / particles["area_nm2"], 1)
+    # A body that lies inside the frame has all of its shadow there, whatever its pixels count.
+    particles["in_frame"][_is_inside(solids, shape)] = 1
+    particles["visible"] = on_top[seen] / areas[seen]
+    return depth, labels, particles, seen
 
 
 def describe(solids: Solids, names: list[tuple[str, str]], pixel_size_nm: float) -> NDArray:

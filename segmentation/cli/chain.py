@@ -200,16 +200,21 @@ def _methods(options: argparse.Namespace) -> None:
         say("")
 
 
+def refuse_prior(scheme: str) -> None:
+    """Refuse a scheme that needs weights where none can be given; an adaptive scan finds its own."""
+    if schemes[scheme].needs_prior and scheme != "adaptive":
+        raise InputError(
+            f"scheme {scheme!r} needs weights; expected another one here: make such a scan with "
+            f"'cs-stem scan {scheme} --prior IMAGE'"
+        )
+
+
 def _check_methods(options: argparse.Namespace) -> None:
     """Refuse bad names, devices and ratios before any file is read."""
     pick_device(options.device)
     if hasattr(options, "recon"):
         reconstructors[options.recon]
-        if schemes[options.scheme].needs_prior and options.scheme != "adaptive":
-            raise InputError(
-                f"scheme {options.scheme!r} needs weights; expected another one here: make such a scan with "
-                f"'cs-stem scan {options.scheme} --prior IMAGE'"
-            )
+        refuse_prior(options.scheme)
         if options.ratio is not None:
             check_ratio(options.ratio)
             if options.mask is not None:

@@ -13,6 +13,7 @@ import torch
 
 from cs_recon.device import pick_device
 from segmentation.cli.chain import say
+from segmentation.output import write_csv
 from simulate.atomic import atomic_path, make_folder
 from simulate.errors import InputError
 
@@ -163,8 +164,7 @@ def _publish(options: argparse.Namespace, name: str, title: str, *, rows: pd.Dat
     say(f"\n{title}\n{text}")
     if options.out:
         make_folder(options.out)
-        with atomic_path(options.out / f"{name}.csv") as temporary:
-            rows.to_csv(temporary, index=False)
+        write_csv(options.out / f"{name}.csv", rows)
         with atomic_path(options.out / f"{name}.md") as temporary:
             temporary.write_text(f"{title}\n\n{text}\n", encoding="utf-8")
 

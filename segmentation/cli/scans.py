@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from cs_recon.io import read_frames
 from segmentation.cli.chain import say
-from simulate.atomic import atomic_path, make_folder
+from simulate.atomic import make_folder
+from simulate.dose import dose_e_per_A2
 from simulate.errors import InputError, check_pixel_size, check_shape
 from simulate.export import write_scan
 from simulate.figures import draw_scan_figure, gallery_prior, schemes_figure
@@ -66,12 +66,16 @@ def chosen_hardware(options: argparse.Namespace) -> ScanHardware:
     return replace(hardware, blanked=False) if options.unblanked else hardware
 
 
-def make_path(
+def planned_path(
     options: argparse.Namespace, scheme: str, shape: tuple[int, int], rng: Any, prior: NDArray | None = None
 ) -> ScanPath:
-    """Return the scan that the options ask for."""
+    """Return the scan that the options ask for, in the scheme's own order."""
     hardware = chosen_hardware(options)
-    path = scan_path(scheme, shape, options.ratio, rng=rng, dwell_us=options.dwell_us, hardware=hardware, prior=prior)
+    return scan_path(scheme, shape, options.ratio, rng=rng, dwell_us=options.dwell_us, hardware=hardware, prior=prior)
+
+
+def reordered(options: argparse.Namespace, path: ScanPath) -> ScanPath:
+    """Return the scan in the order that the options ask for."""
     return reorder(path, options.reorder) if options.reorder else path
 
 
@@ -82,7 +86,7 @@ def _scan(options: argparse.Namespace) -> None:
     shape = _shape(options, (512, 512))
     check_pixel_size(options.pixel_size_nm)
     if options.gallery:
-        hardware = hardware_by_name(options.hardware)
+        hardware = chosen_hardware(options)
         side = _shape(options, (96, 96))
         schemes_figure(
             options.gallery, shape=side, ratio=options.ratio, dwell_us=options.dwell_us, hardware=hardware,
@@ -103,11 +107,10 @@ def _scan(options: argparse.Namespace) -> None:
         if options.shape and tuple(options.shape) != prior.shape:
             raise InputError(f"--shape is {shape} but the prior has shape {prior.shape}; leave --shape out")
         shape = check_shape(prior.shape)
-    path = make_path(options, options.scheme, shape, options.seed, prior)
+    before = planned_path(options, options.scheme, shape, options.seed, prior)
+    path = reordered(options, before)
     say(describe(path, options.beam_current_pA, options.pixel_size_nm))
     if options.reorder:
-        before = scan_path(options.scheme, shape, options.ratio, rng=options.seed, dwell_us=options.dwell_us,
-                           hardware=path.hardware, prior=prior)  # fmt: skip
         saved = 1 - path.travel_px / max(before.travel_px, 1e-9)
         say(f"Reordered: way {before.travel_px:.0f} -> {path.travel_px:.0f} px ({-saved:+.0%}), "
             f"frame time {before.frame_time_ms:.4g} -> {path.frame_time_ms:.4g} ms")  # fmt: skip
@@ -145,7 +148,7 @@ def comparison(options: argparse.Namespace, shape: tuple[int, int]) -> pd.DataFr
     for entry in schemes:
         prior = gallery_prior(shape) if entry.value.needs_prior else None
         try:
-            path = make_path(options, entry.name, shape, options.seed, prior)
+            path = reordered(options, planned_path(options, entry.name, shape, options.seed, prior))
         except InputError as error:
             rows.append({"scheme": entry.name, "note": str(error).split(";")[0]})
             continue
@@ -155,7 +158,7 @@ def comparison(options: argparse.Namespace, shape: tuple[int, int]) -> pd.DataFr
             "positions": path.n_positions,
             "frame_time_ms": path.frame_time_ms,
             "way_px": path.travel_px,
-            "off_target_px": _off_target_px(path),
+            "off_target_px": path.landing_error_px,
         }
         if options.beam_current_pA:
             row["electrons"] = path.electrons(options.beam_current_pA)
@@ -163,7 +166,7 @@ def comparison(options: argparse.Namespace, shape: tuple[int, int]) -> pd.DataFr
                 row["dose_e_per_A2"] = path.dose_e_per_A2(options.beam_current_pA, options.pixel_size_nm)
         rows.append(row)
     table = pd.DataFrame(rows)
-    return table if "note" not in table else table.fillna({"note": ""}).fillna(float("nan"))
+    return table.fillna({"note": ""}) if "note" in table else table
 
 
 def describe(path: ScanPath, beam_current_pA: float | None = None, pixel_size_nm: float | None = None) -> str:
@@ -174,27 +177,15 @@ def describe(path: ScanPath, beam_current_pA: float | None = None, pixel_size_nm
         f"{path.ratio:.4%} of the pixels",
         f"Frame time {path.frame_time_ms:.4g} ms: dwell {dwell_ms:.4g} ms, jumps and fly-back "
         f"{path.frame_time_ms - dwell_ms:.4g} ms over a way of {path.travel_px:.0f} px",
-        f"The beam lands {_off_target_px(path):.3g} px (root mean square) beside its target",
+        f"The beam lands {path.landing_error_px:.3g} px (root mean square) beside its target",
     ]
     if beam_current_pA is not None:
         on_pixel = path.dose_e_per_pixel(beam_current_pA)
         scanned = on_pixel[path.mask].mean()
         lines.append(f"{path.electrons(beam_current_pA):.4g} electrons a frame, {scanned:.4g} on a scanned pixel")
         if pixel_size_nm is not None:
-            area = (pixel_size_nm * 10) ** 2
             lines.append(
                 f"Dose {path.dose_e_per_A2(beam_current_pA, pixel_size_nm):.4g} e-/Å² over the frame, "
-                f"{scanned / area:.4g} e-/Å² on a scanned pixel"
+                f"{float(dose_e_per_A2(scanned, pixel_size_nm)):.4g} e-/Å² on a scanned pixel"
             )
     return "\n".join(lines)
-
-
-def _off_target_px(path: ScanPath) -> float:
-    rows, cols = path.landing()
-    return float(np.sqrt(np.mean(np.square(rows - path.rows) + np.square(cols - path.cols))))
-
-
-def save_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV, whole or not at all."""
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False)

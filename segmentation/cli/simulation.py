@@ -11,8 +11,9 @@ from tqdm import tqdm
 
 from cs_recon.config import from_table, load_table
 from cs_recon.io import provenance, write_image, write_provenance, write_sparse
-from segmentation.cli.chain import say
-from segmentation.cli.scans import chosen_hardware, describe, make_path, path_options, save_table
+from segmentation.cli.chain import refuse_prior, say
+from segmentation.cli.scans import chosen_hardware, describe, path_options, planned_path, reordered
+from segmentation.output import write_csv
 from segmentation.pipeline import adaptive_measure, file_stem
 from simulate.arrange import ARRANGEMENTS
 from simulate.atomic import make_folder
@@ -25,7 +26,6 @@ from simulate.movie import Movie
 from simulate.movie_config import MovieConfig
 from simulate.movie_scan import SAMPLING_MODES, measure_movie, movie_paths
 from simulate.readout import Detector
-from simulate.reorder import reorder
 from simulate.scenes import SceneConfig, make_scene
 from simulate.schemes import scan_path, schemes
 from simulate.shapes import bodies
@@ -128,10 +128,7 @@ def _frame(options: argparse.Namespace) -> None:
 def _scan(options: argparse.Namespace) -> None:
     config = _configuration(options, SceneConfig)
     position, scan_rng, noise = _streams(options.seed, 3)
-    if schemes[options.scheme].needs_prior and options.scheme != "adaptive":
-        raise InputError(
-            f"scheme {options.scheme!r} needs weights; expected another one, or 'adaptive', which finds its own"
-        )
+    refuse_prior(options.scheme)
     scene = make_scene(config, rng=position)
     dose = _dose(options)
     if options.scheme == "adaptive":
@@ -144,7 +141,7 @@ def _scan(options: argparse.Namespace) -> None:
         path = scan.path
         assert path is not None
     else:
-        path = make_path(options, options.scheme, config.shape, scan_rng)
+        path = reordered(options, planned_path(options, options.scheme, config.shape, scan_rng))
         scan = measure(scene.frame, path, rng=noise, pixel_size_nm=config.pixel_size_nm, **dose)
     stem = _save_scene(scene, options)
     write_sparse(f"{stem}_scan.npz", scan)
@@ -159,7 +156,7 @@ def _save_scene(scene: Scene, options: argparse.Namespace) -> Path:
     size = scene.config.pixel_size_nm
     write_image(f"{stem}_frame.tif", scene.frame, pixel_size_nm=size)
     write_image(f"{stem}_labels.tif", scene.labels, pixel_size_nm=size)
-    save_table(Path(f"{stem}_truth.csv"), scene.table)
+    write_csv(f"{stem}_truth.csv", scene.table)
     scene_figure(scene, f"{stem}_figure.png")
     _record(options, scene.config)
     return stem
@@ -174,8 +171,7 @@ def _movie(options: argparse.Namespace) -> None:
         options.scheme, config.scene.shape, options.ratio, config.n_frames, mode=options.masks, rng=scan_rng,
         dwell_us=options.dwell_us, hardware=chosen_hardware(options),
     ))  # fmt: skip
-    if options.reorder:
-        paths = [reorder(path, options.reorder) for path in paths]
+    paths = [reordered(options, path) for path in paths]
     make_folder(options.out)
     stem = options.out / file_stem(options.name)
     movie = Movie(config, position)
@@ -189,7 +185,7 @@ def _movie(options: argparse.Namespace) -> None:
     for kind, stack in (("movie", frames), ("labels", labels), ("scan", sparse)):
         write_image(f"{stem}_{kind}.tif", np.stack(stack), pixel_size_nm=size)
     tracks = movie.table
-    save_table(Path(f"{stem}_tracks.csv"), tracks)
+    write_csv(f"{stem}_tracks.csv", tracks)
     _record(options, config)
     say(f"{config.n_frames} frames, {tracks.particle.nunique()} particles\n{describe(paths[0])}")
     say(f"Movie:  {stem}_movie.tif\nScans:  {stem}_scan.tif (NaN where nothing was scanned)\nTracks: {stem}_tracks.csv")

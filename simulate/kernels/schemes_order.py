@@ -1,4 +1,4 @@
-"""Orders in which a beam can visit pixels: the generalised Hilbert curve and the self-avoiding walk."""
+"""The self-avoiding walk."""
 
 from __future__ import annotations
 
@@ -14,52 +14,6 @@ PERSISTENCE = (8.0, 4.0, 2.0, 1.0, 1.0)
 
 SEARCH_PX = 32
 """How far a trapped walk looks for a free pixel before it starts anew elsewhere."""
-
-
-@compiled
-def hilbert_order(n_rows, n_cols):
-    """Return the row-major index of every pixel of the frame in the order of a generalised Hilbert curve.
-
-    A block is given by its first corner, the unit step along its major side (which the curve follows from end to end)
-    and its length, and the same for its minor side. A long block is cut in two along the major side; any other into
-    three: up half of the minor side, across, and down again. Even halves let the pieces meet.
-    """
-    out = np.empty(n_rows * n_cols, np.int64)
-    blocks = np.empty((512, 8), np.int64)
-    if n_cols >= n_rows:
-        blocks[0] = (0, 0, 0, 1, n_cols, 1, 0, n_rows)
-    else:
-        blocks[0] = (0, 0, 1, 0, n_rows, 0, 1, n_cols)
-    waiting, done = 1, 0
-    while waiting > 0:
-        waiting -= 1
-        row, col, a_row, a_col, a, b_row, b_col, b = blocks[waiting]
-        if a == 1 or b == 1:
-            d_row, d_col, n = (a_row, a_col, a) if b == 1 else (b_row, b_col, b)
-            for k in range(n):
-                out[done] = (row + k * d_row) * n_cols + col + k * d_col
-                done += 1
-            continue
-        half_a, half_b = a // 2, b // 2
-        # The last block pushed is the first visited.
-        if 2 * a > 3 * b:
-            if half_a % 2 and a > 2:
-                half_a += 1
-            far = (row + half_a * a_row, col + half_a * a_col)
-            blocks[waiting] = (far[0], far[1], a_row, a_col, a - half_a, b_row, b_col, b)
-            blocks[waiting + 1] = (row, col, a_row, a_col, half_a, b_row, b_col, b)
-            waiting += 2
-        else:
-            if half_b % 2 and b > 2:
-                half_b += 1
-            last_row = row + (a - 1) * a_row + (half_b - 1) * b_row
-            last_col = col + (a - 1) * a_col + (half_b - 1) * b_col
-            far = (row + half_b * b_row, col + half_b * b_col)
-            blocks[waiting] = (last_row, last_col, -b_row, -b_col, half_b, -a_row, -a_col, a - half_a)
-            blocks[waiting + 1] = (far[0], far[1], a_row, a_col, a, b_row, b_col, b - half_b)
-            blocks[waiting + 2] = (row, col, b_row, b_col, half_b, a_row, a_col, half_a)
-            waiting += 3
-    return out
 
 
 @compiled

@@ -41,23 +41,29 @@ def marked(flat: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.bool_]
     return taken
 
 
-def hilbert_curve(shape: tuple[int, int]) -> NDArray[np.int64]:
-    """Return the row-major index of every pixel of the frame along a generalised Hilbert curve, shape (H * W,).
+def along_hilbert(rows: NDArray[np.int64], cols: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.int64]:
+    """Return the order of pixels along the Hilbert curve through the smallest square of side 2**n around the frame.
 
-    Each step goes to a neighbour (a diagonal one at a few places of frames with odd sides), and pixels near each other
-    on the curve are near each other in the frame.
+    Pixels near each other on the curve are near each other in the frame; where the curve leaves the frame, the order
+    goes on where it comes back.
 
     References
     ----------
     Hilbert, "Ueber die stetige Abbildung einer Line auf ein Flächenstück", Mathematische Annalen 38, 459-460 (1891),
-    https://doi.org/10.1007/BF01199431; for frames of any shape: Červený, "gilbert" (2018),
-    https://github.com/jakubcerveny/gilbert.
+    https://doi.org/10.1007/BF01199431.
+    """
+    from simulate.kernels.hilbert import hilbert_index
+
+    levels = int(max(shape) - 1).bit_length()
+    return np.argsort(hilbert_index(rows, cols, levels), kind="stable")
+
+
+def hilbert_curve(shape: tuple[int, int]) -> NDArray[np.int64]:
+    """Return the row-major index of every pixel of the frame in the order of `along_hilbert`, shape (H * W,).
 
     Examples
     --------
     >>> hilbert_curve((2, 4))
-    array([0, 4, 5, 1, 2, 6, 7, 3])
+    array([0, 1, 5, 4, 7, 6, 2, 3])
     """
-    from simulate.kernels.schemes_order import hilbert_order
-
-    return hilbert_order(*shape)
+    return along_hilbert(*in_given_order(np.arange(shape[0] * shape[1]), shape), shape)

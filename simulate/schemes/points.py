@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulate.schemes.order import hilbert_curve, in_given_order, in_raster_order, marked, pixel_count
+from simulate.schemes.order import along_hilbert, in_raster_order, marked, pixel_count
 from simulate.schemes.registry import scheme
 
 if TYPE_CHECKING:
@@ -15,23 +15,19 @@ if TYPE_CHECKING:
     from simulate.schemes.registry import Positions, Prior
 
 
-def draw_pixels(shape: tuple[int, int], ratio: float, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Return a flat mask of exactly ``round(ratio * H * W)`` pixels, each subset equally likely."""
-    flat = rng.choice(shape[0] * shape[1], size=pixel_count(shape, ratio), replace=False)
-    return marked(flat, shape)
-
-
 @scheme("random", "pixels drawn at random without replacement, visited in raster order")
 def random_pixels(shape: tuple[int, int], ratio: float, rng: np.random.Generator, prior: Prior = None) -> Positions:
     """Exactly ``round(ratio * H * W)`` distinct pixels, each subset equally likely."""
-    return in_raster_order(draw_pixels(shape, ratio, rng), shape)
+    flat = rng.choice(shape[0] * shape[1], size=pixel_count(shape, ratio), replace=False)
+    return in_raster_order(marked(flat, shape), shape)
 
 
 @scheme("hilbert", "pixels drawn at random without replacement, visited along a Hilbert curve: short jumps")
 def hilbert(shape: tuple[int, int], ratio: float, rng: np.random.Generator, prior: Prior = None) -> Positions:
-    """Visit the pixels of ``"random"`` for the same seed, in the order of `hilbert_curve`."""
-    curve = hilbert_curve(shape)
-    return in_given_order(curve[draw_pixels(shape, ratio, rng)[curve]], shape)
+    """Visit the pixels of ``"random"`` for the same seed, in the order of `along_hilbert`."""
+    rows, cols = random_pixels(shape, ratio, rng, prior)
+    order = along_hilbert(rows, cols, shape)
+    return rows[order], cols[order]
 
 
 @scheme("bernoulli", "each pixel scanned or skipped by its own coin toss, in raster order", granularity="chance")
