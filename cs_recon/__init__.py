@@ -1,8 +1,8 @@
 """Reconstruct full images from sparse scans: operator, classical solvers, learned networks, files, metrics."""
 
-from cs_recon.classical import biharmonic, fista_wavelet, linear, nearest
+from cs_recon import classical
 from cs_recon.io import read, read_frames, write_hspy, write_image, write_sparse
-from cs_recon.learned import load_unrolled, unrolled_ista
+from cs_recon.learned import load_unrolled
 from cs_recon.metrics import psnr, ssim
 from cs_recon.noise import estimate_noise
 from cs_recon.operator import MaskedScan
@@ -18,19 +18,15 @@ __all__ = [
     "OrthogonalWavelet",
     "Reconstruction",
     "Reconstructor",
-    "biharmonic",
+    "classical",
     "estimate_noise",
-    "fista_wavelet",
-    "linear",
     "load_unrolled",
-    "nearest",
     "psnr",
     "read",
     "read_frames",
     "reconstruct",
     "reconstructors",
     "ssim",
-    "unrolled_ista",
     "write_hspy",
     "write_image",
     "write_sparse",

@@ -13,7 +13,7 @@ import torch
 from cs_recon.batch import make_batch
 from cs_recon.checkpoint import build, load_weights
 from cs_recon.device import pick_device
-from cs_recon.reconstruction import Reconstruction, reconstructors
+from cs_recon.reconstruction import Reconstruction, register_each
 from cs_recon.unrolled import UnrolledConfig, UnrolledISTA
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 UNROLLED = "unrolled-ista"
 
 
-@reconstructors.register(UNROLLED, "ISTA unrolled into a trained network, with a per-pixel uncertainty (default)")
+@register_each(UNROLLED, "ISTA unrolled into a trained network, with a per-pixel uncertainty (default)")
 def unrolled_ista(measurement: Measurement, *, device: str = "auto", weights: str = "") -> Reconstruction:
     """Reconstruct by the trained unrolled network; one set of weights serves every scheme, ratio and dose.
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
-from simulate.errors import InputError, PixelSize, nearest_name
+import numpy as np
+
+from simulate.errors import InputError, PixelSize, check_count, nearest_name
 from simulate.measurement import Measurement
 from simulate.registry import Registry
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Callable, Sequence
+
     import torch
     from numpy.typing import NDArray
 
@@ -51,33 +55,87 @@ class Reconstruction:
 
 
 class Reconstructor(Protocol):
-    """A reconstruction method: a callable from a measurement to a reconstruction, options by keyword."""
+    """A reconstruction method: from scans of one shape to their reconstructions in the same order, options by keyword.
 
-    def __call__(self, measurement: Measurement, *, device: str) -> Reconstruction: ...  # noqa: D102
+    A solver that works on batches is one as it is; a function of a single scan becomes one by `register_each`.
+    """
+
+    def __call__(self, measurements: Sequence[Measurement], /, *, device: str) -> list[Reconstruction]: ...  # noqa: D102
 
 
 reconstructors: Registry[Reconstructor] = Registry("reconstruction method")
 
 
-def reconstruct(
-    measurement: Measurement, method: str = "unrolled-ista", *, device: str = "auto", **options: Any
+def register_each(name: str, summary: str) -> Callable[[Callable[..., Reconstruction]], Callable[..., Reconstruction]]:
+    """Decorate a function of one scan to make it known as the method `name`, which takes scans one after another."""
+
+    def add(run: Callable[..., Reconstruction]) -> Callable[..., Reconstruction]:
+        @functools.wraps(run)
+        def each(measurements: Sequence[Measurement], /, **options: Any) -> list[Reconstruction]:
+            return [run(measurement, **options) for measurement in measurements]
+
+        reconstructors.register(name, summary)(each)
+        return run
+
+    return add
+
+
+def result(
+    measurement: Measurement,
+    image: NDArray,
+    method: str,
+    *,
+    sigma: NDArray | None = None,
+    trace: dict[str, list[float]] | None = None,
+    info: dict[str, object] | None = None,
 ) -> Reconstruction:
-    """Reconstruct the full image from a sparse scan.
+    """Return the reconstruction of a scan, with what the measurement knows carried along."""
+    return Reconstruction(
+        image.astype(np.float32),
+        None if sigma is None else sigma.astype(np.float32),
+        method,
+        pixel_size_nm=measurement.pixel_size_nm,
+        trace=trace or {},
+        info=info or {},
+        name=measurement.name,
+    )
+
+
+@overload
+def reconstruct(
+    measurement: Measurement, method: str = ..., *, device: str = ..., batch_size: int = ..., **options: Any
+) -> Reconstruction: ...
+@overload
+def reconstruct(
+    measurement: Sequence[Measurement], method: str = ..., *, device: str = ..., batch_size: int = ..., **options: Any
+) -> list[Reconstruction]: ...
+def reconstruct(
+    measurement: Measurement | Sequence[Measurement],
+    method: str = "unrolled-ista",
+    *,
+    device: str = "auto",
+    batch_size: int = 8,
+    **options: Any,
+) -> Reconstruction | list[Reconstruction]:
+    """Reconstruct the full image from a sparse scan, or those of many scans.
 
     Parameters
     ----------
-    measurement : Measurement
-        The sparse (or full) scan.
+    measurement : Measurement or sequence of Measurement
+        The sparse (or full) scan. Scans of a sequence may differ in shape; those of one shape are computed together by
+        the methods that can.
     method : str
         A name from `reconstructors.names`.
     device : {"auto", "cpu", "cuda"}
         Where to compute; "auto" takes a GPU if there is one.
+    batch_size : int
+        How many scans of a sequence are computed together at most.
     **options
         Options of the method itself; an unknown one is an error.
 
     Returns
     -------
-    Reconstruction
+    Reconstruction, or a list of them in the order of the sequence
 
     Raises
     ------
@@ -92,18 +150,42 @@ def reconstruct(
     >>> scan = measure(frame, scan_path("random", (32, 32), 0.25, rng=0))
     >>> bool(np.abs(reconstruct(scan, "linear").image - frame).mean() < 0.5)
     True
+    >>> [result.method for result in reconstruct([scan, scan], "nearest")]
+    ['nearest', 'nearest']
     """
-    if not isinstance(measurement, Measurement):
-        raise InputError(
-            f"got {type(measurement).__name__} to reconstruct; expected a Measurement: "
-            "Measurement(values, mask) makes one"
-        )
+    single = isinstance(measurement, Measurement)
+    scans = [measurement] if single else _checked(measurement)
     run = reconstructors[method]
-    known = [name for name in inspect.signature(run).parameters if name not in ("measurement", "device")]
+    _check_options(method, run, options)
+    check_count(batch_size, "batch_size", 1)
+    results: list[Reconstruction | None] = [None] * len(scans)
+    by_shape: dict[tuple[int, int], list[int]] = {}
+    for index, scan in enumerate(scans):
+        by_shape.setdefault(scan.shape, []).append(index)
+    for indices in by_shape.values():
+        for start in range(0, len(indices), batch_size):
+            chosen = indices[start : start + batch_size]
+            done = run([scans[index] for index in chosen], device=device, **options)  # pyright: ignore[reportCallIssue]
+            for index, one in zip(chosen, done, strict=True):
+                results[index] = one
+    return results[0] if single else results  # pyright: ignore[reportReturnType]
+
+
+def _checked(measurements: Any) -> list[Measurement]:
+    scans = list(measurements) if isinstance(measurements, list | tuple) else [measurements]
+    for scan in scans:
+        if not isinstance(scan, Measurement):
+            raise InputError(
+                f"got {type(scan).__name__} to reconstruct; expected a Measurement: Measurement(values, mask) makes one"
+            )
+    return scans
+
+
+def _check_options(method: str, run: Reconstructor, options: dict[str, Any]) -> None:
+    known = [name for name in list(inspect.signature(run).parameters)[1:] if name != "device"]
     for name in options:
         if name not in known:
             raise InputError(
                 f"method {method!r} has no option {name!r}{nearest_name(name, known)}; "
                 f"it takes {', '.join(known) if known else 'no options'}"
             )
-    return run(measurement, device=device, **options)  # pyright: ignore[reportCallIssue]

@@ -1,4 +1,4 @@
-"""Reconstruction without learning: interpolation, and FISTA with an orthogonal wavelet."""
+"""Sparse reconstruction by FISTA with an orthogonal wavelet."""
 
 from __future__ import annotations
 
@@ -6,20 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
-from scipy.ndimage import gaussian_filter
 
 from cs_recon.batch import make_batch
 from cs_recon.device import pick_device
 from cs_recon.ista import fista, shrink
 from cs_recon.noise import estimate_noise
-from cs_recon.reconstruction import Reconstruction, reconstructors
+from cs_recon.reconstruction import Reconstruction, register_each, result
 from cs_recon.wavelets import OrthogonalWavelet
 from simulate.errors import InputError, check_positive
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from cs_recon.batch import ScanBatch
     from simulate.measurement import Measurement
 
@@ -28,52 +24,7 @@ SMALLEST_THRESHOLD = 1 / 512
 REFINEMENTS = 3
 
 
-@reconstructors.register("nearest", "each pixel takes the value of the nearest sample (scipy)")
-def nearest(measurement: Measurement, *, device: str = "cpu", smooth_px: float = 0.0) -> Reconstruction:
-    """Nearest-neighbour interpolation; samples are kept as they are. Computed on the CPU.
-
-    `smooth_px` is the standard deviation in pixels of a Gaussian that smooths the result, for noisy scans.
-    """
-    return _result(measurement, _smoothed(_nearest(measurement), smooth_px), "nearest")
-
-
-@reconstructors.register("linear", "linear interpolation between samples, nearest outside their hull (scipy)")
-def linear(measurement: Measurement, *, device: str = "cpu", smooth_px: float = 0.0) -> Reconstruction:
-    """Piecewise linear interpolation on the Delaunay triangulation of the samples. Computed on the CPU.
-
-    Outside the samples' convex hull, and where they do not span a plane, the nearest sample is taken.
-    `smooth_px` is the standard deviation in pixels of a Gaussian that smooths the result, for noisy scans.
-    """
-    image = _nearest(measurement)
-    missing = np.argwhere(~measurement.mask)
-    points = np.argwhere(measurement.mask)
-    if len(missing) and np.linalg.matrix_rank(points - points[0]) == 2:
-        values = LinearNDInterpolator(points, measurement.samples)(missing)
-        inside = np.isfinite(values)
-        image[tuple(missing[inside].T)] = values[inside]
-    return _result(measurement, _smoothed(image, smooth_px), "linear")
-
-
-@reconstructors.register("biharmonic", "the smoothest (thin-plate) surface through the samples (scikit-image)")
-def biharmonic(measurement: Measurement, *, device: str = "cpu", smooth_px: float = 0.0) -> Reconstruction:
-    r"""Biharmonic inpainting: :math:`\Delta^2 x = 0` off the samples. Computed on the CPU.
-
-    `smooth_px` is the standard deviation in pixels of a Gaussian that smooths the result, for noisy scans.
-
-    References
-    ----------
-    Damelin, Hoang, "On surface completion and image inpainting by biharmonic functions", Int. J. Math. Math. Sci. 2018,
-    3950312, https://doi.org/10.1155/2018/3950312.
-    """
-    from skimage.restoration import inpaint_biharmonic
-
-    offset, scale = measurement.samples.mean(), measurement.samples.std() or 1.0
-    filled = np.where(measurement.mask, (measurement.values - offset) / scale, 0)
-    image = inpaint_biharmonic(filled, ~measurement.mask, split_into_regions=False)
-    return _result(measurement, _smoothed(image * scale + offset, smooth_px), "biharmonic")
-
-
-@reconstructors.register("fista", "l1 norm of an orthogonal wavelet by FISTA, threshold by the discrepancy principle")
+@register_each("fista", "l1 norm of an orthogonal wavelet by FISTA, threshold by the discrepancy principle")
 def fista_wavelet(
     measurement: Measurement,
     *,
@@ -133,7 +84,7 @@ def fista_wavelet(
         x, objective = _solve(batch, transform, x, threshold, iterations, tolerance)
         image = batch.denormalise(x)[0, 0].cpu().numpy()
     info = {"wavelet": wavelet, "threshold": threshold, "iterations": len(objective)}
-    return _result(measurement, image, "fista", trace={"objective": objective}, info=info)
+    return result(measurement, image, "fista", trace={"objective": objective}, info=info)
 
 
 def _solve(
@@ -165,36 +116,3 @@ def _rms_noise(measurement: Measurement, batch: ScanBatch) -> float:
     if not measurement.noise_is_known:
         return estimate_noise(measurement) / float(batch.scale)
     return float(((batch.scan.mask * batch.sigma.square()).sum() / batch.scan.mask.sum()).sqrt())
-
-
-def _smoothed(image: NDArray, smooth_px: float) -> NDArray[np.float64]:
-    if not 0 <= smooth_px < np.inf:
-        raise InputError(f"smooth_px is {smooth_px}; expected a width in pixels of at least 0")
-    return gaussian_filter(image, smooth_px, mode="nearest") if smooth_px else image
-
-
-def _nearest(measurement: Measurement) -> NDArray[np.float64]:
-    image = measurement.values.copy()
-    missing = np.argwhere(~measurement.mask)
-    if len(missing):
-        image[tuple(missing.T)] = NearestNDInterpolator(np.argwhere(measurement.mask), measurement.samples)(missing)
-    return image
-
-
-def _result(
-    measurement: Measurement,
-    image: NDArray,
-    method: str,
-    *,
-    trace: dict[str, list[float]] | None = None,
-    info: dict[str, object] | None = None,
-) -> Reconstruction:
-    return Reconstruction(
-        image.astype(np.float32),
-        None,
-        method,
-        pixel_size_nm=measurement.pixel_size_nm,
-        trace=trace or {},
-        info=info or {},
-        name=measurement.name,
-    )
