@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,6 +40,8 @@ class ScanBatch:
         Standard deviation of the noise that a sample has, or would have, at each pixel, normalised.
     x0 : Tensor, shape (B, 1, H, W)
         First guess by `pyramid_fill`.
+    noise : Tensor, shape (B, 1, 1, 1)
+        Root mean square of `sigma` over the frame: one figure that parts of a frame share.
     offset, scale : Tensor, shape (B, 1, 1, 1)
         What was subtracted and divided by.
     shape : (int, int)
@@ -49,6 +52,7 @@ class ScanBatch:
     scan: MaskedScan
     sigma: Tensor
     x0: Tensor
+    noise: Tensor
     offset: Tensor
     scale: Tensor
     shape: tuple[int, int]
@@ -57,10 +61,10 @@ class ScanBatch:
         """Return the batch on another device."""
         weights = None if self.scan.weights is None else self.scan.weights.to(device)
         scan = MaskedScan(self.scan.mask.to(device), weights)
-        y, sigma, x0, offset, scale = (
-            tensor.to(device) for tensor in (self.y, self.sigma, self.x0, self.offset, self.scale)
+        y, sigma, x0, noise, offset, scale = (
+            tensor.to(device) for tensor in (self.y, self.sigma, self.x0, self.noise, self.offset, self.scale)
         )
-        return ScanBatch(y, scan, sigma, x0, offset, scale, self.shape)
+        return ScanBatch(y, scan, sigma, x0, noise, offset, scale, self.shape)
 
     def denormalise(self, x: Tensor) -> Tensor:
         """Crop images (B, 1, H, W) to the frame and bring them back to the measurements' unit, in float64."""
@@ -74,12 +78,22 @@ class ScanBatch:
 
 
 def make_batch(
-    measurements: Sequence[Measurement], *, multiple: int = 16, device: torch.device | str = "cpu"
+    measurements: Sequence[Measurement],
+    *,
+    multiple: int = 16,
+    device: torch.device | str = "cpu",
+    like: ScanBatch | None = None,
 ) -> ScanBatch:
-    """Stack measurements of one shape into a `ScanBatch` with sides padded to `multiple`."""
-    offsets, scales = zip(*(_location_and_scale(m) for m in measurements), strict=True)
-    offset = torch.tensor(offsets, dtype=torch.float64).reshape(-1, 1, 1, 1)
-    scale = torch.tensor(scales, dtype=torch.float64).reshape(-1, 1, 1, 1)
+    """Stack measurements of one shape into a `ScanBatch` with sides padded to `multiple`.
+
+    With `like`, each is normalised as the scan of that batch at its place was: for other scans of the same scenes.
+    """
+    if like is None:
+        offsets, scales = zip(*(_location_and_scale(m) for m in measurements), strict=True)
+        offset = torch.tensor(offsets, dtype=torch.float64).reshape(-1, 1, 1, 1)
+        scale = torch.tensor(scales, dtype=torch.float64).reshape(-1, 1, 1, 1)
+    else:
+        offset, scale = like.offset.cpu(), like.scale.cpu()
 
     def stack(arrays: Sequence[NDArray]) -> Tensor:
         return torch.from_numpy(np.stack(arrays)[:, None])
@@ -94,9 +108,29 @@ def make_batch(
     x0 = pyramid_fill(y, mask)
     sigma = torch.cat([
         _noise_map(m, x0[i : i + 1].double() * scale[i] + offset[i], scale[i]) for i, m in enumerate(measurements)
-    ])  # fmt: skip
+    ]).float()  # fmt: skip
+    noise = sigma.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
     scan = MaskedScan(mask, None if weights is None else _pad(weights, multiple).to(device))
-    return ScanBatch(y, scan, sigma.float(), x0, offset, scale, measurements[0].shape)
+    return ScanBatch(y, scan, sigma, x0, noise, offset, scale, measurements[0].shape)
+
+
+def neighbour_batch(scans: Sequence[Measurement | None], of: Sequence[Measurement], batch: ScanBatch) -> ScanBatch:
+    """Stack the scans taken before (or after) those of a batch, normalised alike; an absent one (None) samples nothing.
+
+    Parameters
+    ----------
+    scans : sequence of Measurement or None
+        One for each scan of the batch.
+    of : sequence of Measurement
+        The scans of the batch.
+    batch : ScanBatch
+        Made of `of`.
+    """
+    filled = [own if scan is None else scan for scan, own in zip(scans, of, strict=True)]
+    rows, cols = batch.y.shape[-2:]
+    made = make_batch(filled, multiple=math.gcd(rows, cols), device=batch.y.device, like=batch)
+    present = torch.tensor([scan is not None for scan in scans], device=batch.y.device).reshape(-1, 1, 1, 1).float()
+    return replace(made, y=made.y * present, scan=replace(made.scan, mask=made.scan.mask * present))
 
 
 def _pad(x: Tensor, multiple: int) -> Tensor:
@@ -123,5 +157,9 @@ def _noise_map(measurement: Measurement, signal: Tensor, scale: Tensor) -> Tenso
     if measurement.counts_per_unit is not None:
         variance = variance + (signal - measurement.black_level).clamp(min=0) / measurement.counts_per_unit
     if measurement.exposure is not None:
-        variance = variance / float(measurement.exposure[measurement.mask].mean())
+        # What was not scanned would have got the mean exposure.
+        mean = float(measurement.exposure[measurement.mask].mean())
+        exposure = torch.from_numpy(np.where(measurement.mask, measurement.exposure, mean)).to(variance)
+        rows, cols = variance.shape[-2] - exposure.shape[-2], variance.shape[-1] - exposure.shape[-1]
+        variance = variance / F.pad(exposure, (0, cols, 0, rows), value=mean)
     return variance.sqrt() / scale

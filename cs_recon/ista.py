@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from cs_recon.wavelets import soft_threshold
 
 if TYPE_CHECKING:
@@ -68,14 +70,16 @@ def fista(
 ) -> Iterator[Tensor]:
     """Yield the iterates of FISTA from `x`, without end: the caller decides when to stop.
 
-    Momentum is reset where it points uphill (O'Donoghue, Candès 2015, https://doi.org/10.1007/s10208-013-9150-3).
+    Momentum is reset, for each image of the batch by itself, where it points uphill (O'Donoghue, Candès 2015,
+    https://doi.org/10.1007/s10208-013-9150-3).
     """
-    previous, ahead, t = x, x, 1.0
+    previous, ahead = x, x
+    t = x.new_ones((len(x), *[1] * (x.ndim - 1)))
     while True:
         new = ista_step(ahead, gradient, prox, step)
-        if float(((ahead - new) * (new - previous)).sum()) > 0:
-            t = 1.0
-        t_next = (1 + (1 + 4 * t * t) ** 0.5) / 2
+        uphill = ((ahead - new) * (new - previous)).flatten(1).sum(dim=1).reshape(t.shape) > 0
+        t = torch.where(uphill, 1.0, t)
+        t_next = (1 + (1 + 4 * t * t).sqrt()) / 2
         ahead = new + (t - 1) / t_next * (new - previous)
         previous, t = new, t_next
         yield new

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -11,68 +12,191 @@ import numpy as np
 import torch
 
 from cs_recon.batch import make_batch
+from cs_recon.calibrate import SigmaCalibration
 from cs_recon.checkpoint import build, load_weights
 from cs_recon.device import pick_device
-from cs_recon.reconstruction import Reconstruction, register_each
+from cs_recon.inpainting import InpaintingConfig, InpaintingUNet
+from cs_recon.networks import NetworkOutput
+from cs_recon.reconstruction import Reconstruction, reconstructors
+from cs_recon.tiles import WHOLE_PIXELS, run_tiled
 from cs_recon.unrolled import UnrolledConfig, UnrolledISTA
+from simulate.errors import InputError, check_positive, nearest_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cs_recon.batch import ScanBatch
     from simulate.measurement import Measurement
 
 UNROLLED = "unrolled-ista"
+INPAINTING = "inpainting"
+PRESETS = ("full", "fast")
 
 
-@register_each(UNROLLED, "ISTA unrolled into a trained network, with a per-pixel uncertainty (default)")
-def unrolled_ista(measurement: Measurement, *, device: str = "auto", weights: str = "") -> Reconstruction:
+@dataclass(frozen=True, eq=False)
+class LoadedNetwork:
+    """A network ready to run, with what its weights file says.
+
+    Attributes
+    ----------
+    method : str
+        The method's name.
+    network : UnrolledISTA or InpaintingUNet
+        In evaluation mode.
+    calibrations : dict of str to SigmaCalibration
+        The factor on sigma, by preset.
+    info : dict
+        Name and hash of the weights, for provenance.
+    """
+
+    method: str
+    network: UnrolledISTA | InpaintingUNet
+    calibrations: dict[str, SigmaCalibration]
+    info: dict[str, object]
+
+
+@reconstructors.register(UNROLLED, "ISTA unrolled into a trained network, with a per-pixel uncertainty (default)")
+def unrolled_ista(
+    measurements: Sequence[Measurement],
+    /,
+    *,
+    device: str = "auto",
+    preset: str = "full",
+    within_noise: float | None = None,
+    weights: str = "",
+) -> list[Reconstruction]:
     """Reconstruct by the trained unrolled network; one set of weights serves every scheme, ratio and dose.
 
     Parameters
     ----------
-    measurement : Measurement
-        The scan, at least 8 x 8 pixels.
+    measurements : sequence of Measurement
+        Scans of one shape, at least 8 x 8 pixels.
     device : {"auto", "cpu", "cuda"}
         Where to compute.
+    preset : {"full", "fast"}
+        All steps of the network, or its first few (`UnrolledConfig.fast_steps`): some tenths of a dB for a third of
+        the time.
+    within_noise : float, optional
+        Move the image at each sample to within so many standard deviations of its noise, if it is further away.
     weights : str
         A weights file of your own training; the shipped one if empty.
 
     Returns
     -------
-    Reconstruction
+    list of Reconstruction
         With a calibrated `sigma`, and the features ``"last"``, ``"codes/2"``, ``"codes/4"``, ... of the last step.
+        Frames of more than a million pixels are computed by tiles, and come without features.
     """
-    target = pick_device(device)
-    network, digest, temperature = _load(weights, target)
+    if preset not in PRESETS:
+        raise InputError(
+            f"preset is {preset!r}{nearest_name(str(preset), PRESETS)}; expected one of {', '.join(PRESETS)}"
+        )
+    loaded = load_network(UNROLLED, weights, pick_device(device))
+    network = loaded.network
+    assert isinstance(network, UnrolledISTA)
+    steps = network.config.fast_steps if preset == "fast" else None
+    return _reconstruct(measurements, loaded, lambda batch: network(batch, steps), preset, within_noise)
+
+
+@reconstructors.register(INPAINTING, "a trained U-Net of gated convolutions, with a per-pixel uncertainty")
+def inpainting(
+    measurements: Sequence[Measurement],
+    /,
+    *,
+    device: str = "auto",
+    within_noise: float | None = None,
+    weights: str = "",
+) -> list[Reconstruction]:
+    """Reconstruct by the trained inpainting network; parameters as of `unrolled_ista`.
+
+    Returns
+    -------
+    list of Reconstruction
+        With a calibrated `sigma`, and the features ``"last"``, ``"encoder/2"``, ``"encoder/4"``, ...
+    """
+    loaded = load_network(INPAINTING, weights, pick_device(device))
+    return _reconstruct(measurements, loaded, loaded.network, "full", within_noise)
+
+
+def load_network(method: str, weights: str = "", device: torch.device | str = "cpu") -> LoadedNetwork:
+    """Return a learned method's network with weights from a file, or the shipped ones."""
+    if not weights:
+        with as_file(files("cs_recon") / "weights" / f"{method}.safetensors") as path:
+            return _load(method, path, 0.0, torch.device(device))
+    path = Path(weights)
+    # The time tells a file that was written anew from the one that was read before.
+    return _load(method, path, path.stat().st_mtime if path.exists() else 0.0, torch.device(device))
+
+
+def denormalised(
+    measurements: Sequence[Measurement],
+    batch: ScanBatch,
+    out: NetworkOutput,
+    loaded: LoadedNetwork,
+    *,
+    preset: str = "full",
+    within_noise: float | None = None,
+) -> list[Reconstruction]:
+    """Bring a network's output back to the units of its scans, with sigma calibrated for their sampling ratios."""
+    image = out.image
+    if within_noise is not None:
+        reach = check_positive(within_noise, "within_noise", "it is in standard deviations") * batch.sigma
+        kept = torch.minimum(torch.maximum(image, batch.y - reach), batch.y + reach)
+        image = torch.where(batch.scan.mask > 0, kept, image)
+    images = batch.denormalise(image)[:, 0].cpu().numpy()
+    rows, cols = batch.shape
+    sigmas = (out.log_sigma[..., :rows, :cols].double().exp() * batch.scale)[:, 0].cpu().numpy()
+    results: list[Reconstruction] = []
+    for index, scan in enumerate(measurements):
+        results.append(Reconstruction(
+            images[index].astype(np.float32),
+            (sigmas[index] * loaded.calibrations[preset].at(scan.ratio)).astype(np.float32),
+            loaded.method,
+            pixel_size_nm=scan.pixel_size_nm,
+            features={name: (maps[index : index + 1], stride) for name, (maps, stride) in out.features.items()},
+            info={**loaded.info, "preset": preset},
+            name=scan.name,
+        ))  # fmt: skip
+    return results
+
+
+def _reconstruct(
+    measurements: Sequence[Measurement],
+    loaded: LoadedNetwork,
+    run: Callable[[ScanBatch], NetworkOutput],
+    preset: str,
+    within_noise: float | None,
+) -> list[Reconstruction]:
+    multiple = loaded.network.config.multiple
+    device = next(loaded.network.parameters()).device
     with torch.inference_mode():
-        batch = make_batch([measurement], multiple=network.config.multiple, device=target)
-        out = network(batch)
-        image = batch.denormalise(out.image)[0, 0].cpu().numpy()
-        rows, cols = measurement.shape
-        sigma = out.log_sigma[0, 0, :rows, :cols].double().exp() * batch.scale[0, 0] * temperature
-    return Reconstruction(
-        image.astype(np.float32),
-        sigma.cpu().numpy().astype(np.float32),
-        UNROLLED,
-        pixel_size_nm=measurement.pixel_size_nm,
-        features=out.features,
-        info={"weights": Path(weights).name or f"{UNROLLED}.safetensors", "weights_sha256": digest},
-        name=measurement.name,
-    )
+        batch = make_batch(list(measurements), multiple=multiple, device=device)
+        out = run(batch) if batch.y[0].numel() <= WHOLE_PIXELS else _tiled(run, batch, multiple)
+        return denormalised(measurements, batch, out, loaded, preset=preset, within_noise=within_noise)
 
 
-def load_unrolled(weights: str = "", device: torch.device | str = "cpu") -> UnrolledISTA:
-    """Return the network with weights from a file, or the shipped ones; in evaluation mode."""
-    return _load(weights, torch.device(device))[0]
+def _tiled(run: Callable[[ScanBatch], NetworkOutput], batch: ScanBatch, multiple: int) -> NetworkOutput:
+    image, log_sigma = run_tiled(run, batch, multiple=multiple)
+    return NetworkOutput(image, log_sigma, {})
 
 
 @lru_cache(maxsize=4)
-def _load(weights: str, device: torch.device) -> tuple[UnrolledISTA, str, float]:
-    if weights:
-        loaded = load_weights(weights, UNROLLED)
-    else:
-        with as_file(files("cs_recon") / "weights" / f"{UNROLLED}.safetensors") as path:
-            loaded = load_weights(path, UNROLLED)
+def _load(method: str, path: Path, written: float, device: torch.device) -> LoadedNetwork:
+    loaded = load_weights(path, method)
     config = dict(loaded.config)
-    temperature = float(config.pop("sigma_temperature", 1.0))  # pyright: ignore[reportArgumentType]
-    network = build(loaded, lambda: UnrolledISTA(UnrolledConfig(**config)))  # pyright: ignore[reportArgumentType]
-    network = network.to(device, memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
-    return network, loaded.sha256, temperature
+    calibrations = {preset: SigmaCalibration.of(config.pop(f"sigma_{preset}", None)) for preset in PRESETS}
+    make = {UNROLLED: _unrolled, INPAINTING: _inpainting}[method]
+    network = build(loaded, lambda: make(config)).to(device, memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
+    info: dict[str, object] = {
+        "weights": path.name,
+        "weights_sha256": loaded.sha256,
+    }
+    return LoadedNetwork(method, network, calibrations, info)
+
+
+def _unrolled(config: dict[str, object]) -> UnrolledISTA:
+    return UnrolledISTA(UnrolledConfig(**config))  # pyright: ignore[reportArgumentType]
+
+
+def _inpainting(config: dict[str, object]) -> InpaintingUNet:
+    return InpaintingUNet(InpaintingConfig(**config))  # pyright: ignore[reportArgumentType]

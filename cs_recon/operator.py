@@ -44,7 +44,7 @@ class MaskedScan:
         residual = self.A(x) - y
         return self.A_adjoint(residual if self.weights is None else self.weights * residual)
 
-    def prox_l2(self, x: Tensor, y: Tensor, gamma: float) -> Tensor:
+    def prox_l2(self, x: Tensor, y: Tensor, gamma: Tensor | float) -> Tensor:
         r"""Return :math:`\arg\min_z \tfrac{\gamma}{2} \|A z - y\|_W^2 + \tfrac12 \|z - x\|^2`."""
         weight = gamma * (self.mask if self.weights is None else self.mask * self.weights)
         return (x + weight * y) / (1 + weight)

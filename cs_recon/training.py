@@ -1,23 +1,24 @@
-"""One training loop for every network: resumable, seeded, logged, with averaged weights."""
+"""One training loop for every network: resumable, seeded, logged, with averaged weights, in one process or several."""
 
 from __future__ import annotations
 
-import csv
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from tqdm import tqdm
 
+from cs_recon import distributed
 from cs_recon.checkpoint import load_checkpoint, save_checkpoint
+from cs_recon.training_log import TrainingLog
 from simulate.atomic import make_folder
 from simulate.errors import InputError
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from torch import Tensor, nn
 
@@ -31,7 +32,7 @@ class LoopConfig:
     steps : int
         Optimiser steps in all. May be changed when a run is resumed: the learning rate depends on the share done.
     batch_size : int
-        Samples a step.
+        Samples a step, of all processes together.
     learning_rate : float
         Peak learning rate of AdamW: after a linear warm-up it holds, and falls as a cosine over the last part.
     warmup_steps : int
@@ -78,8 +79,12 @@ def train(
     folder: str | os.PathLike[str],
     *,
     device: torch.device,
+    check: Callable[[int, dict[str, Tensor]], dict[str, float]] | None = None,
 ) -> dict[str, Tensor]:
     """Train a model and return its averaged weights; a run that was killed goes on from its last checkpoint.
+
+    Started by ``torchrun``, its processes train together (see `cs_recon.distributed`): gradients are averaged, and the
+    first process writes.
 
     Parameters
     ----------
@@ -88,74 +93,147 @@ def train(
     losses : callable
         Gives the named losses of one batch; their sum is minimised.
     batches : callable
-        Gives the batches from a step on, the same ones for the same step: ``batches(0)`` starts the run.
+        Gives the batches from a step on, the same ones for the same step: ``batches(0)`` starts the run. In several
+        processes each draws its own share (`distributed.share`). The run ends early where they end.
     config : LoopConfig
         Length, rates, seed.
     folder : path
-        Holds ``checkpoint.pt`` and ``log.csv``.
+        Holds ``checkpoint.pt``, ``log.csv`` and its curve, ``log.png``.
     device : torch.device
         Where to train; bfloat16 arithmetic is used where it is fast (CUDA, and CPUs that have it).
+    check : callable, optional
+        Called before each checkpoint with the step and the averaged weights; what it returns is logged.
 
     Returns
     -------
     dict of str to Tensor
         The averaged state dictionary.
+
+    Raises
+    ------
+    InputError
+        If the loss or its gradient is not finite, or a checkpoint is damaged, foreign or can't be written; the last
+        good checkpoint stays.
     """
-    folder = make_folder(folder)
-    checkpoint = folder / "checkpoint.pt"
-    optimiser = torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad], lr=config.learning_rate, weight_decay=config.weight_decay
-    )
-    averaged = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    start = 0
-    if checkpoint.exists():
-        start, averaged = _restore(checkpoint, model, optimiser, device)
-    log = _Log(folder / "log.csv", start)
-    progress = tqdm(total=config.steps, initial=start, unit="step", desc="train", smoothing=0.05)
-    model.train()
-    for step, batch in zip(range(start, config.steps), batches(start), strict=False):
-        for group in optimiser.param_groups:
-            group["lr"] = config.rate(step)
-        # The detector samples its anchors from torch's global generator: tie it to the step, and leave no trace.
-        with torch.random.fork_rng(devices=[]), torch.autocast(device.type, torch.bfloat16, enabled=_fast_bf16(device)):
-            torch.manual_seed(config.seed * 1_000_003 + step)
-            parts = losses(batch)
-            total = torch.stack([part.float() for part in parts.values()]).sum()
-        if not torch.isfinite(total):
-            raise InputError(f"the loss is {float(total)} at step {step}; lower the learning rate and resume")
-        optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
-        optimiser.step()
-        _average(averaged, model, min(config.average, (step + 1) / (step + 10)))
-        log.add(step, config.rate(step), parts)
-        progress.update()
-        if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
-            progress.set_postfix_str(log.flush())
-            state = {
-                "step": step + 1,
-                "model": model.state_dict(),
-                "averaged": averaged,
-                "optimiser": optimiser.state_dict(),
-            }
-            save_checkpoint(checkpoint, state)
-    progress.close()
-    return averaged
+    with distributed.process_group(device):
+        distributed.share_size(config.batch_size)
+        return _train(_State(model, config, make_folder(folder), device), losses, batches, check)
 
 
-def _restore(
-    checkpoint: Path, model: nn.Module, optimiser: torch.optim.Optimizer, device: torch.device
-) -> tuple[int, dict[str, Tensor]]:
-    state = load_checkpoint(checkpoint)
+class _State:
+    """What a checkpoint holds: the model, its average, the optimiser and the step."""
+
+    def __init__(self, model: nn.Module, config: LoopConfig, folder: Path, device: torch.device) -> None:
+        self.model, self.config, self.device = model, config, device
+        self.folder, self.file = folder, folder / "checkpoint.pt"
+        self.optimiser = torch.optim.AdamW(
+            [p for p in model.parameters() if p.requires_grad],
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+        )
+        self.averaged = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        self.step = 0
+        first = distributed.rank() == 0
+        stored = distributed.from_first(load_checkpoint(self.file) if first and self.file.exists() else None, device)
+        if stored is not None:
+            self._restore(stored)
+        self.saved = self.step
+
+    def _restore(self, stored: dict[str, object]) -> None:
+        try:
+            self.model.load_state_dict(stored["model"])  # pyright: ignore[reportArgumentType]
+            self.optimiser.load_state_dict(stored["optimiser"])  # pyright: ignore[reportArgumentType]
+        except (KeyError, RuntimeError, ValueError):
+            raise InputError(
+                f"checkpoint {self.file} is of another network than the configuration's; choose another --out folder"
+            ) from None
+        averaged: dict[str, Tensor] = stored["averaged"]  # pyright: ignore[reportAssignmentType]
+        self.averaged = {name: value.to(self.device) for name, value in averaged.items()}
+        self.step = int(stored["step"])  # pyright: ignore[reportArgumentType]
+
+    def save(self) -> None:
+        state = {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "averaged": self.averaged,
+            "optimiser": self.optimiser.state_dict(),
+        }
+        write_state(self.file, state, self._kept())
+        self.saved = self.step
+
+    def not_finite(self, what: str, value: float) -> InputError:
+        return InputError(
+            f"the {what} is {value} at step {self.step}; {self._kept()}: lower the learning rate and resume"
+        )
+
+    def _kept(self) -> str:
+        return f"the last good checkpoint, of step {self.saved}, stays" if self.saved else "no checkpoint was written"
+
+
+def write_state(file: Path, state: dict[str, object], kept: str) -> None:
+    """Write a checkpoint; where the disk is full or fails, raise `InputError` with `kept`, what is still there."""
     try:
-        model.load_state_dict(state["model"])  # pyright: ignore[reportArgumentType]
-        optimiser.load_state_dict(state["optimiser"])  # pyright: ignore[reportArgumentType]
-    except (KeyError, RuntimeError, ValueError):
+        save_checkpoint(file, state)
+    except InputError:
+        raise
+    # PyTorch's writer tells of a full disk by a RuntimeError of several lines.
+    except (OSError, RuntimeError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error).splitlines()[0]
         raise InputError(
-            f"checkpoint {checkpoint} is of another network than the configuration's; choose another --out folder"
+            f"cannot write {file} ({reason}); {kept}: make room on the disk and start again to go on from there"
         ) from None
-    averaged = {name: value.to(device) for name, value in state["averaged"].items()}  # pyright: ignore[reportAttributeAccessIssue]
-    return int(state["step"]), averaged  # pyright: ignore[reportArgumentType]
+
+
+def _train(
+    state: _State,
+    losses: Callable[[object], dict[str, Tensor]],
+    batches: Callable[[int], Iterable[object]],
+    check: Callable[[int, dict[str, Tensor]], dict[str, float]] | None,
+) -> dict[str, Tensor]:
+    model, config, first = state.model, state.config, distributed.rank() == 0
+    log = TrainingLog(state.folder / "log.csv", state.step)
+    progress = tqdm(
+        total=config.steps, initial=state.step, unit="step", desc="train", smoothing=0.05, disable=not first
+    )
+    model.train()
+    for step, batch in zip(range(state.step, config.steps), batches(state.step), strict=False):
+        parts = _step(state, losses, batch)
+        state.step = step + 1
+        log.add(parts)
+        progress.update()
+        if state.step % config.save_every == 0 or state.step == config.steps:
+            found = {} if check is None else check(state.step, state.averaged)
+            if first:
+                progress.set_postfix_str(log.write(state.step, config.rate(step), found))
+                state.save()
+                log.draw(now=state.step == config.steps)
+    progress.close()
+    return state.averaged
+
+
+def _step(state: _State, losses: Callable[[object], dict[str, Tensor]], batch: object) -> dict[str, Tensor]:
+    """Take one optimiser step and return its losses."""
+    model, config, device, step = state.model, state.config, state.device, state.step
+    for group in state.optimiser.param_groups:
+        group["lr"] = config.rate(step)
+    # The detector samples its anchors from torch's global generator: tie it to the step, and leave no trace.
+    with torch.random.fork_rng(devices=[]), torch.autocast(device.type, torch.bfloat16, enabled=_fast_bf16(device)):
+        torch.manual_seed(config.seed * 1_000_003 + step + 7_919_000_003 * distributed.rank())
+        parts = losses(batch)
+        values = torch.stack([part.float() for part in parts.values()])
+    means = distributed.mean_over_processes(values.detach())
+    if not torch.isfinite(means).all():
+        raise state.not_finite("loss", float(means.sum()))
+    state.optimiser.zero_grad(set_to_none=True)
+    values.sum().backward()
+    distributed.average_gradients(model.parameters())
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
+    if not torch.isfinite(norm):
+        raise state.not_finite("gradient's norm", float(norm))
+    state.optimiser.step()
+    distributed.share_buffers(model)
+    _average(state.averaged, model, min(config.average, (step + 1) / (step + 10)))
+    return dict(zip(parts, means, strict=True))
 
 
 def _fast_bf16(device: torch.device) -> bool:
@@ -170,32 +248,3 @@ def _average(averaged: dict[str, Tensor], model: nn.Module, decay: float) -> Non
             averaged[name].lerp_(value, 1 - decay)
         else:
             averaged[name].copy_(value)
-
-
-class _Log:
-    """Mean losses between two checkpoints, appended to a CSV; rows after the restart point are dropped."""
-
-    def __init__(self, path: Path, start: int) -> None:
-        self.path, self.sums, self.count, self.row = path, {}, 0, {}
-        if path.exists():
-            with path.open(newline="") as file:
-                rows = [row for row in csv.reader(file) if row[0] == "step" or int(row[0]) <= start]
-            with path.open("w", newline="") as file:
-                csv.writer(file).writerows(rows)
-
-    def add(self, step: int, rate: float, parts: dict[str, Tensor]) -> None:
-        for name, value in parts.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(value.detach())
-        self.count += 1
-        self.row = {"step": step + 1, "learning_rate": f"{rate:.3g}"}
-
-    def flush(self) -> str:
-        means = {name: f"{value / self.count:.5f}" for name, value in self.sums.items()}
-        new = not self.path.exists()
-        with self.path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow([*self.row, *means])
-            writer.writerow([*self.row.values(), *means.values()])
-        self.sums, self.count = {}, 0
-        return " ".join(f"{name} {value}" for name, value in means.items())

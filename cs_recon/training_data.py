@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from scipy.ndimage import gaussian_filter
 from torch.utils.data import Dataset
 
 from cs_recon.real_images import Split, labelled_images
+from cs_recon.training_frames import Frames, crystal_frames, real_frames, scene_frames
 from simulate.detector import measure
 from simulate.errors import InputError
-from simulate.lattice import lattice_frame
-from simulate.random_scenes import random_config
-from simulate.scenes import make_scene
-from simulate.schemes import scan_path
+from simulate.schemes import scan_path, schemes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simulate.measurement import Measurement
+    from simulate.scan import ScanPath
 
-SCHEMES = {"random": 0.45, "jittered-grid": 0.2, "bernoulli": 0.1, "line-hop": 0.1, "spiral": 0.1, "lines": 0.05}
-"""The scan schemes of training and how often each is drawn."""
+_LINES = ("raster", "lines", "line-hop")
+_GUIDED = ("variable-density", "adaptive")
+SCHEMES = {
+    "random": 0.25, "jittered-grid": 0.1, "bernoulli": 0.05, "hilbert": 0.03, "uniform-grid": 0.03,
+    "variable-density": 0.04, "adaptive": 0.04, "poisson-disc": 0.08, "sobol": 0.03, "halton": 0.02, "r2": 0.03,
+    "spiral": 0.06, "lissajous": 0.05, "radial": 0.03, "random-walk": 0.02, "raster": 0.02, "lines": 0.04,
+    "line-hop": 0.08,
+}  # fmt: skip
+"""The scan schemes of training, which are all there are, and how often each is drawn."""
 
 
 @dataclass(frozen=True)
@@ -37,31 +43,58 @@ class PairConfig:
     real_folder : str
         Folder of real images (see `real_images.labelled_images`), of which the training split is used; without
         one their share is simulated too.
-    real_share, lattice_share : float
-        Shares of pairs from real images and from atomic lattices; the rest are particle scenes.
-    min_ratio : float
-        Smallest sampling ratio; ratios are drawn log-uniformly from it to 1.
+    real_share, crystal_share : float
+        Shares of pairs from real images and from crystals; the rest are particle scenes.
+    min_ratio, max_ratio : float
+        Range of the sampling ratio, drawn log-uniformly.
     min_counts, max_counts : float
-        Range of the peak counts, drawn log-uniformly; one pair in ten is noise-free.
+        Range of the peak counts, drawn log-uniformly.
+    noise_free_share : float
+        Share of pairs without noise.
+    unknown_share : float
+        Share of the noisy pairs whose counts are not told, so that the noise must be estimated.
+    movie_share : float
+        Share of pairs that bring the scans of the frames before and after along.
     """
 
     size: int = 128
     real_folder: str = ""
     real_share: float = 0.4
-    lattice_share: float = 0.1
+    crystal_share: float = 0.1
     min_ratio: float = 0.02
-    min_counts: float = 4.0
+    max_ratio: float = 1.0
+    min_counts: float = 3.0
     max_counts: float = 2000.0
+    noise_free_share: float = 0.12
+    unknown_share: float = 0.25
+    movie_share: float = 0.0
 
     def __post_init__(self) -> None:
-        if min(self.real_share, self.lattice_share) < 0 or self.real_share + self.lattice_share > 1:
+        if min(self.real_share, self.crystal_share) < 0 or self.real_share + self.crystal_share > 1:
             raise InputError(
-                f"real_share is {self.real_share} and lattice_share {self.lattice_share}; "
+                f"real_share is {self.real_share} and crystal_share {self.crystal_share}; "
                 "expected shares of at least 0 that sum to at most 1"
             )
+        if not 0 < self.min_ratio <= self.max_ratio <= 1:
+            raise InputError(
+                f"min_ratio is {self.min_ratio} and max_ratio {self.max_ratio}; expected 0 < min <= max <= 1"
+            )
+        for name in ("noise_free_share", "unknown_share", "movie_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} is {getattr(self, name)}; expected a share from 0 to 1")
 
 
-class ScanPairs(Dataset["tuple[Measurement, NDArray[np.float32]]"]):
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A scan, the clean frame it was made from (H, W), and the scans before and after it, if there are any."""
+
+    scan: Measurement
+    clean: NDArray[np.float32]
+    before: Measurement | None = None
+    after: Measurement | None = None
+
+
+class ScanPairs(Dataset[Pair]):
     """An endless, reproducible data set: item `i` is drawn from the seed ``(seed, i)``."""
 
     def __init__(self, config: PairConfig, seed: int, length: int, split: Split = "train") -> None:
@@ -71,56 +104,55 @@ class ScanPairs(Dataset["tuple[Measurement, NDArray[np.float32]]"]):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> tuple[Measurement, NDArray[np.float32]]:
+    def __getitem__(self, index: int) -> Pair:
         rng = np.random.default_rng([self.seed, index])
         while True:
-            clean = self._frame(rng)
+            frames = self._frames(rng)
             try:
-                return random_measurement(clean, rng, self.config), clean
+                scans = random_scans(frames, rng, self.config)
             except InputError:
                 # A blank crop, or a scan so sparse that all its samples are equal, teaches nothing: draw another.
                 continue
+            if len(scans) == 1:
+                return Pair(scans[0], frames[0])
+            return Pair(scans[1], frames[1], before=scans[0], after=scans[2])
 
-    def _frame(self, rng: np.random.Generator) -> NDArray[np.float32]:
-        size = (self.config.size, self.config.size)
+    def _frames(self, rng: np.random.Generator) -> Frames:
+        size, n = self.config.size, 3 if rng.random() < self.config.movie_share else 1
         kind = rng.random()
         if self.real and kind < self.config.real_share:
-            return random_crop(self.real[rng.integers(len(self.real))], self.config.size, rng)
-        if kind < self.config.real_share + self.config.lattice_share:
-            spacing = float(np.exp(rng.uniform(np.log(4), np.log(24))))
-            return lattice_frame(
-                size,
-                spacing_px=spacing,
-                column_sigma_px=float(max(0.9, spacing * rng.uniform(0.12, 0.25))),
-                rng=rng,
-                n_grains=int(rng.integers(1, 4)),
-                second_column=float(rng.choice([0, rng.uniform(0.1, 1)])),
-            )
-        return make_scene(random_config(rng, size), rng=rng).frame
+            return real_frames(self.real[rng.integers(len(self.real))], size, n, rng)
+        if kind < self.config.real_share + self.config.crystal_share:
+            return crystal_frames(size, n, rng)
+        return scene_frames(size, n, rng)
 
 
-def random_crop(image: NDArray[np.uint8], size: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Cut a square out of a real image, shrink it (which also averages its noise away), flip it, set its black level.
-
-    Returns intensities of at least 0, at most 1; dark and bright particles are equally likely.
-    """
-    side = int(min(size / rng.uniform(0.4, 1.0), *image.shape))
-    row, col = rng.integers(image.shape[0] - side + 1), rng.integers(image.shape[1] - side + 1)
-    crop = Image.fromarray(image[row : row + side, col : col + side]).resize((size, size), Image.Resampling.BOX)
-    array = np.rot90(np.asarray(crop, dtype=np.float32) / 255, int(rng.integers(4)))
-    array = array if rng.random() < 0.5 else 1 - array
-    low = float(array.min()) * rng.random()
-    return np.ascontiguousarray((array - low) / (1 - low) if low < 1 else array, dtype=np.float32)
-
-
-def random_measurement(clean: NDArray[np.float32], rng: np.random.Generator, config: PairConfig) -> Measurement:
-    """Scan a frame with a random scheme, ratio and dose."""
+def random_scans(frames: Frames, rng: np.random.Generator, config: PairConfig) -> list[Measurement]:
+    """Scan frames with a random scheme, ratio and dose, each at its own places."""
     scheme = str(rng.choice(list(SCHEMES), p=list(SCHEMES.values())))
-    ratio = float(np.exp(rng.uniform(np.log(config.min_ratio), 0)))
-    lowest = 2 / clean.shape[0]
-    path = scan_path(scheme, clean.shape, max(ratio, lowest) if scheme in ("lines", "line-hop") else ratio, rng=rng)  # pyright: ignore[reportArgumentType]
-    if rng.random() < 0.1:
-        return measure(clean, path)
-    counts = float(np.exp(rng.uniform(np.log(config.min_counts), np.log(config.max_counts))))
-    read_noise = float(rng.uniform(0, 1)) if rng.random() < 0.3 else 0.0
-    return measure(clean, path, peak_counts=counts, read_noise_counts=read_noise, rng=rng)
+    ratio = float(np.exp(rng.uniform(np.log(config.min_ratio), np.log(config.max_ratio))))
+    noise_free = rng.random() < config.noise_free_share
+    counts = None if noise_free else float(np.exp(rng.uniform(np.log(config.min_counts), np.log(config.max_counts))))
+    read_noise = float(rng.uniform(0, 1)) if counts and rng.random() < 0.3 else 0.0
+    known = noise_free or rng.random() >= config.unknown_share
+    scans: list[Measurement] = []
+    for frame in frames:
+        path = random_path(scheme, frame, ratio, rng)
+        scan = measure(frame, path, peak_counts=counts, read_noise_counts=read_noise, rng=rng)
+        scans.append(scan if known else replace(scan, counts_per_unit=None, read_noise=0.0))
+    return scans
+
+
+def random_path(scheme: str, frame: NDArray[np.float32], ratio: float, rng: np.random.Generator) -> ScanPath:
+    """Lay a scan over a frame; line schemes get two lines at least, guided ones look at the blurred frame."""
+    if scheme in _LINES:
+        ratio = max(ratio, 2 / frame.shape[0])
+    prior = None
+    if scheme in _GUIDED:
+        down, right = np.gradient(gaussian_filter(frame, 3.0))
+        edges = np.hypot(down, right)
+        prior = edges + 0.1 * edges.mean() + 1e-6
+    return scan_path(scheme, frame.shape, ratio, rng=rng, prior=prior)  # pyright: ignore[reportArgumentType]
+
+
+assert set(SCHEMES) == set(schemes.names), "every scan scheme has its share of the training pairs"

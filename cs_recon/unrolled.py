@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from cs_recon.ista import ista_step, shrink
+from cs_recon.networks import UNSHUFFLE, NetworkOutput, ResidualUnit
 from cs_recon.wavelets import OrthogonalWavelet, soft_threshold
 from simulate.errors import InputError
 
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from cs_recon.batch import ScanBatch
-
-UNSHUFFLE = 2
-"""The refinement works on pixels folded into channels by this factor: half the resolution, four times the channels."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +46,33 @@ class UnrolledConfig:
         How many ISTA steps (K).
     widths : tuple of int
         Channels of the refinement at strides 2, 4, 8, ... pixels.
+    deep : int
+        At how many of the finest scales the encoder has a second residual unit.
+    tied : bool
+        Whether all steps share the refinement's weights (steps, thresholds and what the first step lacks excepted).
     wavelet, levels : str, int
         The orthogonal wavelet of the classical part.
+    fast_steps : int
+        After how many steps the ``fast`` preset stops; training looks at the image there too. 0: two, or all if there
+        are fewer.
     """
 
     steps: int = 5
     widths: tuple[int, ...] = (32, 48, 64, 96)
+    deep: int = 0
+    tied: bool = False
     wavelet: str = "haar"
     levels: int = 3
+    fast_steps: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))
         if self.steps < 1 or len(self.widths) < 1 or min(self.widths) < 1:
             raise InputError(f"network of {self.steps} steps and widths {self.widths}; expected 1 or more of each")
+        if self.fast_steps == 0:
+            object.__setattr__(self, "fast_steps", min(2, self.steps))
+        elif not 1 <= self.fast_steps <= self.steps:
+            raise InputError(f"fast_steps is {self.fast_steps}; expected 1 to {self.steps}, the steps of the network")
 
     @property
     def multiple(self) -> int:
@@ -72,15 +84,6 @@ class UnrolledConfig:
         return asdict(self)
 
 
-@dataclass(frozen=True, eq=False)
-class UnrolledOutput:
-    """Normalised image, its log standard deviation, and the named features of the last step with their strides."""
-
-    image: Tensor
-    log_sigma: Tensor
-    features: dict[str, tuple[Tensor, int]]
-
-
 class UnrolledISTA(nn.Module):
     """K unrolled steps of ISTA on a `ScanBatch`; see the module's docstring."""
 
@@ -89,24 +92,31 @@ class UnrolledISTA(nn.Module):
         self.config = config or UnrolledConfig()
         self.wavelet = OrthogonalWavelet(self.config.wavelet, self.config.levels)
         self.steps = nn.ModuleList(UnrolledStep(self.config, first=k == 0) for k in range(self.config.steps))
+        if self.config.tied:
+            for step in self.steps[2:]:
+                step.refine = self.steps[1].refine
         self.sigma_head = nn.Conv2d(self.config.widths[0], UNSHUFFLE**2, 3, padding=1)
         nn.init.zeros_(self.sigma_head.weight)
         nn.init.constant_(self.sigma_head.bias, -1.5)  # pyright: ignore[reportArgumentType]
 
-    def forward(self, batch: ScanBatch) -> UnrolledOutput:
-        """Reconstruct a batch."""
+    def forward(self, batch: ScanBatch, steps: int | None = None) -> NetworkOutput:
+        """Reconstruct a batch, by the first `steps` steps or all of them."""
         x, hidden = batch.x0, None
         codes: dict[str, tuple[Tensor, int]] = {}
+        fast: tuple[Tensor, Tensor] | None = None
         # Noise from 1e-3 to 10 standard deviations, on a scale that a convolution can read.
         level = torch.log(batch.sigma + 1e-3) / 3
         context = F.pixel_unshuffle(torch.cat([batch.scan.mask, level], 1), UNSHUFFLE)
-        noise = batch.sigma.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
-        for step in self.steps:
+        for k, step in enumerate(self.steps[:steps], start=1):
             assert isinstance(step, UnrolledStep)
-            x, hidden, codes = step(x, hidden, batch, context, noise, self.wavelet)
+            x, hidden, codes = step(x, hidden, batch, context, self.wavelet)
+            if self.training and k == self.config.fast_steps:
+                fast = x, self._log_sigma(hidden)
         assert hidden is not None
-        log_sigma = F.pixel_shuffle(self.sigma_head(hidden), UNSHUFFLE).float()
-        return UnrolledOutput(x, log_sigma, {"last": (hidden, UNSHUFFLE), **codes})
+        return NetworkOutput(x, self._log_sigma(hidden), {"last": (hidden, UNSHUFFLE), **codes}, fast)
+
+    def _log_sigma(self, hidden: Tensor) -> Tensor:
+        return F.pixel_shuffle(self.sigma_head(hidden), UNSHUFFLE).float()
 
 
 class UnrolledStep(nn.Module):
@@ -119,7 +129,7 @@ class UnrolledStep(nn.Module):
         self.log_threshold = nn.Parameter(torch.linspace(-2.5, -0.5, config.levels))
         hidden = 0 if first else config.widths[0]
         # In: the point after the gradient step and what shrinkage made of it, the mask, the noise, and the features.
-        self.refine = MultiScaleRefinement(4 * UNSHUFFLE**2 + hidden, config.widths)
+        self.refine = MultiScaleRefinement(4 * UNSHUFFLE**2 + hidden, config.widths, config.deep)
 
     def thresholds(self, noise: Tensor) -> list[Tensor]:
         """Return the shrinkage thresholds by level, coarse to fine, for noise levels (B, 1, 1, 1)."""
@@ -131,11 +141,10 @@ class UnrolledStep(nn.Module):
         hidden: Tensor | None,
         batch: ScanBatch,
         context: Tensor,
-        noise: Tensor,
         wavelet: OrthogonalWavelet,
     ) -> tuple[Tensor, Tensor, dict[str, tuple[Tensor, int]]]:
         """Return the next iterate, the features to carry on, and the sparse codes."""
-        classical = shrink(wavelet, self.thresholds(noise))
+        classical = shrink(wavelet, self.thresholds(batch.noise))
         kept: list[tuple[Tensor, dict[str, tuple[Tensor, int]]]] = []
 
         def prox(v: Tensor) -> Tensor:
@@ -154,10 +163,11 @@ class UnrolledStep(nn.Module):
 class MultiScaleRefinement(nn.Module):
     """An encoder-decoder with soft-thresholded codes at each scale; its last layer starts at zero."""
 
-    def __init__(self, inputs: int, widths: tuple[int, ...]) -> None:
+    def __init__(self, inputs: int, widths: tuple[int, ...], deep: int = 0) -> None:
         super().__init__()
         self.inlet = nn.Conv2d(inputs, widths[0], 3, padding=1)
         self.encode = nn.ModuleList(ResidualUnit(width) for width in widths)
+        self.deepen = nn.ModuleList(ResidualUnit(width, gain=0.0) for width in widths[:deep])
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
         self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
         self.decode = nn.ModuleList(nn.Conv2d(a, a, 3, padding=1) for a in widths[:-1])
@@ -174,25 +184,13 @@ class MultiScaleRefinement(nn.Module):
         for scale, unit in enumerate(self.encode):
             if scale:
                 x = self.down[scale - 1](codes[-1])
-            codes.append(soft_threshold(unit(x), self.threshold[scale].to(x.dtype).abs()))
+            x = unit(x)
+            if scale < len(self.deepen):
+                x = self.deepen[scale](x)
+            codes.append(soft_threshold(x, self.threshold[scale].to(x.dtype).abs()))
         x = codes[-1]
         for scale in reversed(range(len(codes) - 1)):
             coarse = F.interpolate(self.up[scale](x), scale_factor=2.0, mode="nearest")
             x = F.relu(self.decode[scale](codes[scale] + coarse)) + codes[scale]
         named = {f"codes/{UNSHUFFLE << scale}": (code, UNSHUFFLE << scale) for scale, code in enumerate(codes)}
         return self.outlet(x), x, named
-
-
-class ResidualUnit(nn.Module):
-    """Two 3 x 3 convolutions around a ReLU, added to the input."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = nn.Conv2d(width, width, 3, padding=1)
-        with torch.no_grad():
-            self.second.weight.mul_(0.3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``x + second(relu(first(x)))``."""
-        return x + self.second(F.relu(self.first(x)))

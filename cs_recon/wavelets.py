@@ -24,17 +24,20 @@ vertical and diagonal details of PyWavelets."""
 
 
 class OrthogonalWavelet:
-    """A multi-level 2-D orthogonal wavelet transform, equal to PyWavelets' ``periodization`` mode.
+    """A multi-level 2-D orthogonal wavelet transform, equal to PyWavelets' ``periodization`` mode for every size.
 
-    Periodic borders make the transform an orthogonal matrix: its inverse is its adjoint, norms are kept, and the
-    proximal operator of the l1 norm of the coefficients is exact thresholding.
+    Where the sides are multiples of ``2**levels``, periodic borders make the transform an orthogonal matrix: its
+    inverse is its adjoint, norms are kept, and the proximal operator of the l1 norm of the coefficients is exact
+    thresholding. Otherwise an odd side is lengthened at its level by repeating the last row or column, as PyWavelets
+    does: `synthesis` still inverts `analysis`, but is no longer its adjoint. The solvers therefore pad by pixels that
+    were not scanned (see `pad_to_multiple`).
 
     Parameters
     ----------
     name : str
         An orthogonal wavelet of PyWavelets: ``"haar"``, ``"db4"``, ``"sym4"``, ``"coif1"``...
     levels : int
-        How many levels; image sides must be multiples of ``2**levels`` (see `pad_to_multiple`).
+        How many levels.
 
     References
     ----------
@@ -58,13 +61,16 @@ class OrthogonalWavelet:
             details.append(bands[:, 1:])
         return [x, *reversed(details)]
 
-    def synthesis(self, coefficients: Sequence[Tensor]) -> Tensor:
-        """Return the images (B, 1, H, W) of coefficients: the inverse and the adjoint of `analysis`."""
+    def synthesis(self, coefficients: Sequence[Tensor], shape: tuple[int, int] | None = None) -> Tensor:
+        """Return the images (B, 1, H, W) of coefficients: the inverse of `analysis`.
+
+        `shape` is the images' (H, W); needed where one is odd, since coefficients do not tell 2n - 1 from 2n.
+        """
         x = coefficients[0]
         bank = _filters(self.name).to(x)
         for details in coefficients[1:]:
-            x = _up(torch.cat([x, details], dim=1), bank)
-        return x
+            x = _up(torch.cat([_crop(x, details.shape), details], dim=1), bank)
+        return x if shape is None else _crop(x, shape)
 
 
 def soft_threshold(x: Tensor, threshold: Tensor | float) -> Tensor:
@@ -79,8 +85,8 @@ def pad_to_multiple(x: Tensor, multiple: int, mode: str = "replicate") -> Tensor
 
 
 @cache
-def _filters(name: str) -> Tensor:
-    """Return the four 2-D analysis filters (4, 1, L, L): approximation, horizontal, vertical, diagonal detail."""
+def filter_pair(name: str) -> tuple[Tensor, Tensor]:
+    """Return the low- and high-pass analysis filters (L,) of an orthogonal wavelet, as correlations, in float64."""
     known = [wavelet for wavelet in _pywt.wavelist(kind="discrete") if _pywt.Wavelet(wavelet).orthogonal]
     if name not in known:
         raise InputError(
@@ -90,11 +96,23 @@ def _filters(name: str) -> Tensor:
     # Correlation (torch) instead of convolution (PyWavelets): the filters are reversed.
     low = torch.tensor(wavelet.dec_lo[::-1], dtype=torch.float64)
     high = torch.tensor(wavelet.dec_hi[::-1], dtype=torch.float64)
+    return low, high
+
+
+@cache
+def _filters(name: str) -> Tensor:
+    """Return the four 2-D analysis filters (4, 1, L, L): approximation, horizontal, vertical, diagonal detail."""
+    low, high = filter_pair(name)
     outer = [torch.outer(rows, cols) for rows, cols in ((low, low), (high, low), (low, high), (high, high))]
     return torch.stack(outer)[:, None]
 
 
+def _crop(x: Tensor, shape: Sequence[int]) -> Tensor:
+    return x[..., : shape[-2], : shape[-1]]
+
+
 def _down(x: Tensor, bank: Tensor) -> Tensor:
+    x = pad_to_multiple(x, 2)
     # PyWavelets centres the filter: coefficient k is aligned with samples 2k - L/2 + 1 ... 2k + L/2.
     before = bank.shape[-1] // 2 - 1
     return F.conv2d(_wrap(x, before), bank, stride=2)

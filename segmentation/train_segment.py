@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.utils.data import DataLoader
 
+from cs_recon import distributed
 from cs_recon.training import LoopConfig, train
 from segmentation.models.mask_rcnn import MaskRCNN, MaskRCNNConfig
 from segmentation.training_data import LabelledScenes, SceneData
@@ -40,8 +41,8 @@ def train_segment(
     def batches(start: int) -> Iterator[object]:
         size = config.loop.batch_size
         scenes = LabelledScenes(config.data, config.loop.seed, config.loop.steps * size)
-        order = range(start * size, config.loop.steps * size)
-        return iter(DataLoader(scenes, size, sampler=order, num_workers=workers, collate_fn=_collate))
+        order, part = distributed.share(size, start, config.loop.steps), distributed.share_size(size)
+        return iter(DataLoader(scenes, part, sampler=order, num_workers=workers, collate_fn=_collate))
 
     def losses(item: object) -> dict[str, Tensor]:
         images, targets = item  # pyright: ignore[reportGeneralTypeIssues]

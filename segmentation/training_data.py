@@ -113,9 +113,9 @@ class LabelledScenes(Dataset[Sample]):
             if not self.config.reconstructor:
                 return batch.denormalise(batch.x0)[0, 0].numpy()
             if self.network is None:
-                from cs_recon.learned import load_unrolled
+                from cs_recon.learned import load_network
 
-                self.network = load_unrolled(self.config.reconstructor)
+                self.network = load_network("unrolled-ista", self.config.reconstructor).network
             return batch.denormalise(self.network(batch).image)[0, 0].numpy()
 
 

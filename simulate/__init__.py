@@ -11,7 +11,6 @@ from simulate.dose import dose_e_per_A2, dwell_for_dose, electrons_for_dose, ele
 from simulate.errors import InputError
 from simulate.export import read_scan, write_scan
 from simulate.hardware import HARDWARE, ScanHardware
-from simulate.lattice import lattice_frame
 from simulate.materials import MATERIALS, MODES
 from simulate.measurement import Measurement
 from simulate.movie import Movie, MovieFrame
@@ -19,7 +18,7 @@ from simulate.movie_config import MovieConfig
 from simulate.movie_scan import measure_movie, movie_paths
 from simulate.optics import Probe
 from simulate.projection import ProjectedCell, project_columns
-from simulate.random_scenes import random_config
+from simulate.random_scenes import random_config, random_crystal
 from simulate.readout import Detector
 from simulate.registry import Registry
 from simulate.reorder import reorder
@@ -64,13 +63,13 @@ __all__ = [
     "dwell_for_dose",
     "electrons_for_dose",
     "electrons_per_pixel",
-    "lattice_frame",
     "make_scene",
     "measure",
     "measure_movie",
     "movie_paths",
     "project_columns",
     "random_config",
+    "random_crystal",
     "read_scan",
     "reorder",
     "scan_path",

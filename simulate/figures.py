@@ -113,7 +113,7 @@ def schemes_figure(
     seed = int(check_rng(rng).integers(2**31))
     n_columns = 4
     n_rows = -(-len(schemes.names) // n_columns)
-    with _canvas((3.6 * n_columns, 2.15 * n_rows + 0.4), path) as figure:
+    with canvas((3.6 * n_columns, 2.15 * n_rows + 0.4), path) as figure:
         axes = figure.subplots(n_rows, 2 * n_columns, squeeze=False)
         for axis in axes.flat:
             axis.axis("off")
@@ -139,7 +139,7 @@ def draw_scan_figure(scan: ScanPath, path: str | os.PathLike[str]) -> Path:
     """Draw a scan in order of time, how far beside its targets the beam lands, and its mask's spectrum."""
     rows, cols = scan.landing()
     off = np.hypot(rows - scan.rows, cols - scan.cols)
-    with _canvas((11, 4), path) as figure:
+    with canvas((11, 4), path) as figure:
         order, landing, spectrum = figure.subplots(1, 3)
         draw_path(order, scan)
         order.set_title(f"{scan.scheme}: {scan.ratio:.2%} in {scan.frame_time_ms:.4g} ms, first (dark) to last (light)")
@@ -157,7 +157,7 @@ def scene_figure(scene: Scene, path: str | os.PathLike[str]) -> Path:
     height, width = scene.frame.shape
     pixel = scene.config.pixel_size_nm
     extent = (0, width * pixel, height * pixel, 0)
-    with _canvas((11, 3.8), path) as figure:
+    with canvas((11, 3.8), path) as figure:
         frame, labels, sizes = figure.subplots(1, 3)
         frame.imshow(scene.frame, cmap="gray", extent=extent)
         frame.set_title(f"{scene.config.mode.upper()}, {len(scene.particles)} particles")
@@ -176,8 +176,8 @@ def scene_figure(scene: Scene, path: str | os.PathLike[str]) -> Path:
 
 
 @contextmanager
-def _canvas(size: tuple[float, float], path: str | os.PathLike[str]) -> Iterator[Figure]:
-    """Yield a figure to draw on, and save it when the block ends without an error."""
+def canvas(size: tuple[float, float], path: str | os.PathLike[str]) -> Iterator[Figure]:
+    """Yield a figure of a size in inches to draw on, and save it at `path` when the block ends without an error."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 

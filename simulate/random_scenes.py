@@ -1,17 +1,21 @@
-"""Scenes with parameters drawn over the range of particle micrographs, for training and benchmarks."""
+"""Scenes and crystals with parameters drawn over the range of micrographs, for training and benchmarks."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from simulate.crystal import CRYSTALS
+from simulate.crystal_config import PARTICLES, CrystalConfig
 from simulate.materials import MATERIALS, MODES
 from simulate.optics import Probe
+from simulate.projection import project_columns
 from simulate.scenes import SceneConfig
 from simulate.shapes import bodies
 from simulate.support import Support
 
 _ARRANGEMENTS = {"random": 0.22, "hard-core": 0.38, "clustered": 0.35, "lattice": 0.05}
 _MODES = {"haadf": 0.7, "adf": 0.1, "bf": 0.2}
+_ZONE_AXES = ((0, 0, 1), (1, 1, 0), (1, 1, 1), (1, 0, 0), (1, 1, 2))
 _LARGEST_DEPTH = 2.5
 """Particles of a larger optical depth would be flat: their thickness no longer shows."""
 
@@ -93,3 +97,51 @@ def _probe(rng: np.random.Generator, pixel_nm: float) -> Probe:
         return Probe(fwhm_nm)
     radius_nm = float(rng.uniform(0.5, 2.5)) * pixel_nm
     return Probe(fwhm_nm, defocus_nm=radius_nm / 0.02, convergence_mrad=20.0)
+
+
+def random_crystal(rng: np.random.Generator, shape: tuple[int, int] = (256, 256)) -> CrystalConfig:
+    """Draw a crystal near a zone axis: columns 3.5 to 16 px apart, foils, wedges and particles, up to three grains.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of randomness.
+    shape : (int, int)
+        Frame shape in pixels.
+
+    Returns
+    -------
+    CrystalConfig
+
+    Examples
+    --------
+    >>> random_crystal(np.random.default_rng(0)).shape
+    (256, 256)
+    """
+    crystal = str(rng.choice(list(CRYSTALS)))
+    zone_axis = _ZONE_AXES[int(rng.integers(len(_ZONE_AXES)))]
+    spacing_nm = project_columns(crystal, zone_axis).spacing_nm
+    spacing_px = float(np.exp(rng.uniform(np.log(3.5), np.log(16.0))))
+    pixel_nm = spacing_nm / spacing_px
+    side_nm = min(shape) * pixel_nm
+    particle = str(rng.choice(PARTICLES)) if rng.random() < 0.35 else ""
+    return CrystalConfig(
+        crystal=crystal,
+        zone_axis=zone_axis,
+        shape=shape,
+        pixel_size_nm=pixel_nm,
+        rotation_deg=float(rng.uniform(0, 360)),
+        thickness_nm=max(1.5, float(rng.uniform(0.4, 1.0)) * side_nm) if particle else float(rng.uniform(2.0, 20.0)),
+        wedge_mrad=(float(rng.normal(0, 300)), float(rng.normal(0, 300)))
+        if not particle and rng.random() < 0.4
+        else (0.0, 0.0),
+        probe_fwhm_nm=spacing_nm * float(rng.uniform(0.25, 0.8)),
+        source_fwhm_nm=spacing_nm * float(rng.uniform(0, 0.2)),
+        static_rms_nm=spacing_nm * float(rng.uniform(0, 0.05)),
+        vacancy_columns=float(rng.uniform(0, 0.1)) if rng.random() < 0.3 else 0.0,
+        vacancy_atoms=float(rng.uniform(0.1, 0.9)),
+        n_grains=int(rng.integers(1, 4)),
+        particle=particle,
+        background=float(rng.uniform(0.02, 0.6)),
+        texture=float(rng.uniform(0, 0.1)),
+    )

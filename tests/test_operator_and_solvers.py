@@ -38,6 +38,18 @@ def test_the_pseudo_inverse_satisfies_moore_penrose(scan):
     torch.testing.assert_close(operator.A(operator.A_dagger(operator.A(x))), operator.A(x))
 
 
+def test_the_operator_agrees_with_deepinv(scan):
+    deepinv = pytest.importorskip("deepinv")
+    mask = scan[0].mask
+    operator, x, z = MaskedScan(mask), random_like(scan), random_like(scan)
+    physics = deepinv.physics.Inpainting(img_size=tuple(mask.shape[1:]), mask=mask)
+    y = operator.A(x)
+    torch.testing.assert_close(physics.A(x), y)
+    torch.testing.assert_close(physics.A_adjoint(z), operator.A_adjoint(z))
+    torch.testing.assert_close(physics.A_dagger(z), operator.A_dagger(z))
+    torch.testing.assert_close(physics.prox_l2(z, y, 1.7), operator.prox_l2(z, y, 1.7))
+
+
 def test_the_gradient_is_the_derivative_of_the_misfit(scan):
     operator, _ = scan
     x, y = random_like(scan).requires_grad_(), operator.A(random_like(scan))
@@ -151,7 +163,7 @@ def test_fista_stops_at_the_noise():
         SceneConfig(shape=(128, 128), n_particles=10, diameter_nm=10, support=Support(thickness_nm=100)), rng=0
     )
     scan = measure(scene.frame, scan_path("random", (128, 128), 0.5, rng=0), peak_counts=50, rng=0)
-    result = reconstruct(scan, "fista")
+    result = reconstruct(scan, "fista", rule="discrepancy")
     residual = np.sqrt(np.mean((result.image - scan.values)[scan.mask] ** 2))
     expected = np.sqrt(np.mean(scan.noise_sigma(scene.frame)[scan.mask] ** 2))
     assert residual == pytest.approx(expected, rel=0.25)
@@ -162,7 +174,7 @@ def test_fista_descends():
     scene = make_scene(SceneConfig(shape=(64, 64), n_particles=5, diameter_nm=10), rng=0)
     scan = measure(scene.frame, scan_path("random", (64, 64), 0.3, rng=0), peak_counts=50, rng=0)
     objective = reconstruct(scan, "fista", threshold=0.2).trace["objective"]
-    assert objective[-1] < 0.999 * objective[0]
+    assert objective[-1] < objective[0]  # it starts from the walk down to this threshold, near the minimum
     assert np.diff(objective).max() < 0.01 * objective[0]
 
 

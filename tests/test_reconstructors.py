@@ -10,6 +10,10 @@ from simulate import InputError, Measurement, SceneConfig, make_scene, measure, 
 SCENE = make_scene(SceneConfig(shape=(61, 75), n_particles=8, diameter_nm=9), rng=3).frame
 
 
+LEARNED = ("unrolled-ista", "inpainting")
+MONTE_CARLO = ("bpfa",)
+
+
 def scan_of(frame, ratio=0.2, **options):
     return measure(frame, scan_path("random", frame.shape, ratio, rng=1), rng=2, **options)
 
@@ -31,8 +35,12 @@ class TestEveryMethod:
             other = reconstruct(Measurement(scan.values * scale + offset, scan.mask), method)
             expected = base.image.astype(np.float64) * scale + offset
             tolerance = 0.02 * abs(scale) * np.ptp(SCENE)
-            if method == "unrolled-ista" and scale < 0:
+            if method in LEARNED and scale < 0:
                 continue  # a learnt method may know bright from dark
+            if method in MONTE_CARLO:  # rounding sends the chain another way: another sample of the same posterior
+                tolerance = 0.06 * abs(scale) * np.ptp(SCENE)
+                assert np.sqrt(np.mean((other.image - expected) ** 2)) < tolerance
+                continue
             assert np.abs(other.image - expected).max() < tolerance
             if base.sigma is not None:
                 np.testing.assert_allclose(other.sigma, base.sigma * abs(scale), rtol=0.02)
@@ -73,17 +81,17 @@ class TestEveryMethod:
             reconstruct(scan_of(SCENE), method, lamda=3)
 
 
-@pytest.mark.parametrize("method", ["nearest", "linear", "biharmonic"])
+@pytest.mark.parametrize("method", ["nearest", "linear", "natural", "biharmonic"])
 def test_interpolators_pass_through_the_samples(method):
     scan = scan_of(SCENE)
-    image = reconstruct(scan, method).image
+    image = reconstruct(scan, method, smooth_px=0).image
     np.testing.assert_allclose(image[scan.mask], scan.samples, rtol=1e-5)
 
 
 def test_linear_interpolation_is_exact_on_a_plane():
     plane = np.add.outer(2.0 * np.arange(40), -3.0 * np.arange(50)) + 7
     scan = measure(plane, scan_path("jittered-grid", plane.shape, 0.2, rng=0))
-    image = reconstruct(scan, "linear").image
+    image = reconstruct(scan, "linear", smooth_px=0).image
     np.testing.assert_allclose(image[8:-8, 8:-8], plane[8:-8, 8:-8], atol=1e-3)
 
 

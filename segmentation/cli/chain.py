@@ -86,6 +86,9 @@ def _scan_options(parser: argparse.ArgumentParser) -> None:
 def _recon_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recon", default="unrolled-ista", metavar="METHOD", help="see 'cs-stem methods'")
     parser.add_argument("--recon-weights", default="", metavar="FILE", help="weights of your own training")
+    parser.add_argument(
+        "--recon-option", action="append", default=[], metavar="NAME=VALUE", help="an option of the method; repeatable"
+    )
 
 
 def _segment_options(parser: argparse.ArgumentParser) -> None:
@@ -119,7 +122,7 @@ def _chain(scan: Measurement, options: argparse.Namespace, progress: _Progress) 
         recon=options.recon,
         segment=options.segment,
         device=options.device,
-        recon_options=_weights(options.recon_weights),
+        recon_options=_recon_choices(options),
         segment_options=_segment_choices(options),
         stage=progress,
     )
@@ -131,7 +134,7 @@ def _reconstruct(options: argparse.Namespace) -> None:
     make_folder(options.out)
     for scan, progress in _with_progress(scans):
         progress("reconstruct")
-        image = reconstruct(scan, options.recon, device=options.device, **_weights(options.recon_weights))
+        image = reconstruct(scan, options.recon, device=options.device, **_recon_choices(options))
         progress("write")
         paths = save_reconstruction(image, options.out)
         if options.hspy:
@@ -256,6 +259,25 @@ def _generators(seed: int, frames: int) -> Iterator[list[np.random.Generator]]:
 
 def _read_options(options: argparse.Namespace) -> dict[str, Any]:
     return {"pixel_size_nm": options.pixel_size_nm, "grey": options.grey, "signal": options.signal}
+
+
+def _recon_choices(options: argparse.Namespace) -> dict[str, Any]:
+    return _weights(options.recon_weights) | dict(map(_name_and_value, options.recon_option))
+
+
+def _name_and_value(text: str) -> tuple[str, Any]:
+    """Read an option of a method: a number, true or false where the value is one, else text."""
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise InputError(f"--recon-option is {text!r}; expected NAME=VALUE, e.g. preset=fast or threshold=0.3")
+    if value.lower() in ("true", "false"):
+        return name, value.lower() == "true"
+    for kind in (int, float):
+        try:
+            return name, kind(value)
+        except ValueError:
+            continue
+    return name, value
 
 
 def _weights(path: str) -> dict[str, Any]:

@@ -1,9 +1,8 @@
-"""The commands that make and judge the networks: train and bench."""
+"""The commands that make the networks: train and adapt."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -13,12 +12,11 @@ import torch
 
 from cs_recon.device import pick_device
 from segmentation.cli.chain import say
-from segmentation.output import write_csv
-from simulate.atomic import atomic_path, make_folder
-from simulate.errors import InputError
+from simulate.atomic import make_folder
+from simulate.errors import InputError, nearest_name
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from collections.abc import Iterable
 
 
 def add_commands(commands: Any) -> None:
@@ -26,7 +24,7 @@ def add_commands(commands: Any) -> None:
     train = commands.add_parser("train", help="train a network; a killed run goes on where it stopped")
     kinds = train.add_subparsers(title="networks", metavar="NETWORK", required=True)
     for name, func, text in (
-        ("recon", _train_recon, "the unrolled reconstruction network"),
+        ("recon", _train_recon, "a reconstruction network"),
         ("segment", _train_segment, "the particle detector"),
     ):
         parser = kinds.add_parser(name, help=text)
@@ -38,67 +36,93 @@ def add_commands(commands: Any) -> None:
         parser.add_argument("--steps", type=int, metavar="N", help="optimiser steps, in place of the configuration's")
         parser.add_argument("--threads", type=int, metavar="N", help="CPU threads")
         parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda")
+        if name == "recon":
+            parser.add_argument("--method", default="unrolled-ista", metavar="NAME", help="unrolled-ista or inpainting")
+            parser.add_argument("--init", default="", metavar="FILE", help="weights to start from, as far as they fit")
         parser.set_defaults(func=func)
 
-    bench = commands.add_parser("bench", help="redraw the tables of the README")
-    kinds = bench.add_subparsers(title="benchmarks", metavar="BENCHMARK", required=True)
-    parser = kinds.add_parser("recon", help="PSNR and SSIM of every reconstruction method on unseen frames")
-    parser.add_argument("--ratio", type=float, default=0.1, metavar="R", help="sampling ratio (default 0.1)")
-    parser.add_argument("--peak-counts", type=float, default=20.0, metavar="N", help="peak counts (20); 0: no noise")
-    parser.add_argument("--frames", type=int, default=12, metavar="N", help="simulated frames (default 12)")
-    _bench_options(parser)
-    parser.set_defaults(func=_bench_recon)
-    parser = kinds.add_parser("segment", help="AP of every segmentation method on unseen frames")
-    parser.add_argument("--frames", type=int, default=40, metavar="N", help="simulated frames (default 40)")
-    parser.add_argument("--split", default="test", choices=("validation", "test"), help="which images (default test)")
-    _bench_options(parser)
-    parser.set_defaults(func=_bench_segment)
-
-    parser = kinds.add_parser("simulate", help="how fast frames and scans are made")
-    parser.add_argument("--side", type=int, default=2048, metavar="N", help="side of the scans' frames (default 2048)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write rows (CSV) and table (Markdown) here")
-    parser.set_defaults(func=_bench_simulate)
-
-
-def _bench_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--real-folder", default="", metavar="DIR", help="labelled real images: their test split")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write rows (CSV) and table (Markdown) here")
+    parser = commands.add_parser(
+        "adapt", help="fine-tune a reconstruction network on your own sparse scans, without ground truth"
+    )
+    parser.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help="sparse scans, as for 'reconstruct'")
+    parser.add_argument("--mask", type=Path, metavar="MASK", help="image or array, non-zero where scanned")
+    parser.add_argument("--signal", metavar="NAME", help="which image of a file with several: its title or number")
+    parser.add_argument("--grey", action="store_true", help="convert a colour image by luminance")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="checkpoint, log and weights go here")
+    parser.add_argument("--method", default="unrolled-ista", metavar="NAME", help="unrolled-ista or inpainting")
+    parser.add_argument("--init", default="", metavar="FILE", help="weights to start from (default: the shipped ones)")
+    parser.add_argument("--steps", type=int, default=400, metavar="N", help="optimiser steps at most (default 400)")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of crops and held-out samples (1)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads")
     parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda")
+    parser.set_defaults(func=_adapt)
 
 
 def _train_recon(options: argparse.Namespace) -> None:
-    from cs_recon.calibrate import sigma_temperature
-    from cs_recon.checkpoint import save_weights
+    from cs_recon import distributed
     from cs_recon.config import load_config
-    from cs_recon.train_recon import ReconTraining, train_recon, validation_pairs
+    from cs_recon.release import release
+    from cs_recon.train_recon import TRAININGS, train_recon
 
-    device = _setup(options)
-    with as_file(files("cs_recon") / "configs" / "unrolled-ista.toml") as preset:
-        config = load_config(options.config or preset, ReconTraining)
-    config = _with_options(config, options)
-    network, averaged = train_recon(config, options.out, device=device)
-    network.load_state_dict(averaged)
-    network.eval()
-    temperature = sigma_temperature(network, validation_pairs(config), device=device)
-    record = {**config.network.as_dict(), "sigma_temperature": round(temperature, 4)}
-    file = options.out / "unrolled-ista.safetensors"
-    digest = save_weights(file, averaged, "unrolled-ista", record)
-    say(f"Weights: {file} (sha256 of the tensors {digest[:12]}..., sigma x {temperature:.3f})")
+    _check_network(options.method, TRAININGS)
+    with distributed.process_group(_setup(options)) as device:
+        with as_file(files("cs_recon") / "configs" / f"{options.method}.toml") as preset:
+            config = load_config(options.config or preset, TRAININGS[options.method])
+        config = _with_options(config, options)
+        network, averaged = train_recon(config, options.out, device=device, init=options.init)
+        if distributed.rank() == 0:
+            file = options.out / f"{options.method}.safetensors"
+            digest = release(network, averaged, config, file, device=device)
+            say(f"Weights: {file} (sha256 of the tensors {digest[:12]}...)")
 
 
 def _train_segment(options: argparse.Namespace) -> None:
+    from cs_recon import distributed
     from cs_recon.checkpoint import save_weights
     from cs_recon.config import load_config
     from segmentation.train_segment import SegmentTraining, train_segment
 
-    device = _setup(options)
-    with as_file(files("segmentation") / "configs" / "mask-rcnn.toml") as preset:
-        config = load_config(options.config or preset, SegmentTraining)
-    config = _with_options(config, options)
-    _, averaged = train_segment(config, options.out, device=device)
-    file = options.out / "mask-rcnn.safetensors"
-    digest = save_weights(file, averaged, "mask-rcnn", config.network.as_dict())
-    say(f"Weights: {file} (sha256 of the tensors {digest[:12]}...)")
+    with distributed.process_group(_setup(options)) as device:
+        with as_file(files("segmentation") / "configs" / "mask-rcnn.toml") as preset:
+            config = load_config(options.config or preset, SegmentTraining)
+        config = _with_options(config, options)
+        _, averaged = train_segment(config, options.out, device=device)
+        if distributed.rank() == 0:
+            file = options.out / "mask-rcnn.safetensors"
+            digest = save_weights(file, averaged, "mask-rcnn", config.network.as_dict())
+            say(f"Weights: {file} (sha256 of the tensors {digest[:12]}...)")
+
+
+def _adapt(options: argparse.Namespace) -> None:
+    from cs_recon.adapt import METHODS, AdaptConfig, adapt
+    from cs_recon.io import read_frames
+
+    _check_network(options.method, METHODS)
+    config = AdaptConfig(steps=options.steps, seed=options.seed)
+    _setup(options)
+    scans = [
+        scan
+        for file in options.scans
+        for scan in read_frames(file, mask=options.mask, grey=options.grey, signal=options.signal)
+    ]
+    adapted = adapt(
+        scans, options.out, method=options.method, weights=options.init, config=config, device=options.device
+    )
+    if adapted.best_step == 0:
+        say(f"After {adapted.steps} steps no surely better weights were found: they stay as they were")
+    else:
+        say(
+            f"Held-out samples of {len(scans)} scans: weighted error {adapted.before:.3f} before, {adapted.after:.3f} "
+            f"after {adapted.best_step} steps; sigma x {adapted.sigma_factor:.3f}"
+        )
+    say(f"Weights: {adapted.weights} (sha256 of the tensors {adapted.sha256[:12]}...)")
+    say(f"Use them: cs-stem reconstruct SCAN --recon {options.method} --recon-weights {adapted.weights}")
+
+
+def _check_network(method: str, known: Iterable[str]) -> None:
+    """Refuse an unknown network before any file is read."""
+    if method not in known:
+        raise InputError(f"unknown network {method!r}{nearest_name(method, known)}; expected {' or '.join(known)}")
 
 
 def _setup(options: argparse.Namespace) -> torch.device:
@@ -116,73 +140,3 @@ def _with_options(config: Any, options: argparse.Namespace) -> Any:
     if options.real_folder:
         config = replace(config, data=replace(config.data, real_folder=options.real_folder))
     return config if options.steps is None else replace(config, loop=replace(config.loop, steps=options.steps))
-
-
-def _bench_recon(options: argparse.Namespace) -> None:
-    from cs_recon.bench import bench, bench_frames, bench_table
-
-    rows = bench(
-        bench_frames(options.frames, options.real_folder),
-        ratio=options.ratio,
-        peak_counts=options.peak_counts or None,
-        device=options.device,
-        progress=_log,
-    )
-    for kind in rows.kind.unique():
-        chosen: Any = rows[rows.kind == kind]
-        title = f"{kind}, {chosen.frame.nunique()} frames, {chosen.ratio.mean():.2%} sampled"
-        _publish(options, f"recon-{kind}", title, rows=chosen, table=bench_table(chosen))
-
-
-def _bench_segment(options: argparse.Namespace) -> None:
-    from segmentation.bench import bench, bench_table, real_frames, simulated_frames
-
-    rows = bench(simulated_frames(options.frames, options.split), device=options.device, progress=_log)
-    _publish(options, "segment-simulated", f"simulated, {options.frames} frames", rows=rows, table=bench_table(rows))
-    if options.real_folder:
-        rows = bench(real_frames(options.real_folder, options.split), device=options.device, progress=_log)
-        title = f"real ({options.split} split), {rows.frame.nunique()} images"
-        _publish(options, "segment-real", title, rows=rows, table=bench_table(rows))
-
-
-def _bench_simulate(options: argparse.Namespace) -> None:
-    import pandas as pd
-
-    from simulate.bench import bench_large_frame, bench_schemes, bench_training_frames
-
-    say(f"A 2048 x 2048 frame with 1,000 particles: {bench_large_frame():.2f} s on one core")
-    say(f"Labelled 256 x 256 frames: {bench_training_frames():.0f} a second in two processes")
-    rows = pd.DataFrame(bench_schemes(options.side, _log))
-    table = rows.pivot(index="scheme", columns="ratio", values="seconds")
-    table.columns = [f"{ratio:.0%}" for ratio in table.columns]
-    title = f"Seconds for a scan of {options.side} x {options.side} pixels, by scheme and ratio"
-    _publish(options, "schemes", title, rows=rows, table=table)
-
-
-def _publish(options: argparse.Namespace, name: str, title: str, *, rows: pd.DataFrame, table: pd.DataFrame) -> None:
-    text = markdown(table)
-    say(f"\n{title}\n{text}")
-    if options.out:
-        make_folder(options.out)
-        write_csv(options.out / f"{name}.csv", rows)
-        with atomic_path(options.out / f"{name}.md") as temporary:
-            temporary.write_text(f"{title}\n\n{text}\n", encoding="utf-8")
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """Return a table, with its index as first column, as Markdown."""
-    header = [str(table.index.name or ""), *map(str, table.columns)]
-    body = [
-        [str(index), *(_cell(value) for value in row)] for index, row in zip(table.index, table.values, strict=True)
-    ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *body])
-
-
-def _cell(value: object) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-def _log(text: str) -> None:
-    from tqdm import tqdm
-
-    tqdm.write(text, file=sys.stderr)

@@ -9,7 +9,7 @@ import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from segmentation.cli import chain, develop, scans, simulation
+from segmentation.cli import benches, chain, develop, scans, simulation
 from simulate.errors import InputError, nearest_name
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def _parser() -> Parser:
     scans.add_commands(commands)
     simulation.add_commands(commands)
     develop.add_commands(commands)
+    benches.add_commands(commands)
     return parser
 
 

@@ -1,0 +1,64 @@
+"""How often the truth lies within the 90 % intervals of the learned methods, by sampling ratio."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from cs_recon.bench.run import scan_of
+from cs_recon.bench.settings import LEARNED, run_method
+from cs_recon.calibrate import RATIOS, coverage
+from cs_recon.reconstruction import reconstructors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cs_recon.bench.frames import FrameSource
+
+COUNTS = (5.0, 20.0, 100.0, 0.0)
+"""Doses that frames take in turn: electrons where the frame is brightest, 0 for no noise."""
+
+
+def coverage_table(
+    sources: Sequence[FrameSource],
+    *,
+    ratios: Sequence[float] = RATIOS,
+    device: str = "auto",
+    progress: Callable[[str], object] = lambda text: None,
+) -> pd.DataFrame:
+    """Return the mean share of pixels within 90 % intervals.
+
+    Parameters
+    ----------
+    sources : sequence of FrameSource
+        Frames that neither training nor calibration saw; every scheme and each of `COUNTS` is used in turn.
+    ratios : sequence of float
+        Sampling ratios.
+    device : {"auto", "cpu", "cuda"}
+        Where to compute.
+    progress : callable, optional
+        Called with what is under way.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a method and kind of frame (the index), one column a ratio; nominal are 0.9.
+    """
+    schemes = ("random", "jittered-grid", "poisson-disc", "spiral", "line-hop")
+    rows: dict[str, dict[str, list[float]]] = {}
+    frames = [(source, source.make()) for source in sources]
+    for ratio in ratios:
+        progress(f"intervals at {ratio:.0%}")
+        for index, (source, frame) in enumerate(frames):
+            scan = scan_of(frame, index, schemes[index % len(schemes)], ratio, COUNTS[index % len(COUNTS)])
+            for method in LEARNED:
+                if method.split(":")[0] not in reconstructors.names:
+                    continue
+                done = run_method(scan, method, {}, device)
+                assert done.sigma is not None
+                found = rows.setdefault(f"{method}, {source.kind}", {}).setdefault(f"{ratio:.0%}", [])
+                found.append(coverage(frame, done.image, done.sigma))
+    means = {name: {key: float(np.mean(found)) for key, found in row.items()} for name, row in rows.items()}
+    return pd.DataFrame.from_dict(means, orient="index").rename_axis("method, frames")

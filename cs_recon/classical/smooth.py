@@ -1,0 +1,101 @@
+"""The smoothest image that explains the samples: constrained least squares."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from cs_recon.classical.driver import Plan, log_grid, reconstruct_by
+from cs_recon.classical.iterate import misfit
+from cs_recon.reconstruction import Reconstruction, reconstructors
+from cs_recon.transforms import dct2, idct2, laplacian_eigenvalues
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torch import Tensor
+
+    from cs_recon.classical.iterate import State
+    from cs_recon.operator import MaskedScan
+    from simulate.measurement import Measurement
+
+
+@reconstructors.register("cls", "smoothness: constrained least squares with the Laplacian by conjugate gradients")
+def cls(
+    measurements: Sequence[Measurement],
+    /,
+    *,
+    device: str = "auto",
+    smoothness: float | None = None,
+    rule: str = "auto",
+    iterations: int = 200,
+    tolerance: float = 1e-4,
+) -> list[Reconstruction]:
+    r"""Minimise :math:`\tfrac12 \|A x - y\|_W^2 + \tfrac{\lambda}{2} \|L x\|^2` by conjugate gradients.
+
+    :math:`L` is the Laplacian with Neumann borders, diagonal in the cosine basis, in which the system with the mask
+    replaced by its mean is solved in closed form: the preconditioner.
+
+    Parameters
+    ----------
+    measurements : sequence of Measurement
+        Scans of one shape.
+    device : {"auto", "cpu", "cuda"}
+        Where to compute.
+    smoothness : float, optional
+        :math:`\lambda`. Chosen by `rule` if None.
+    rule : {"auto", "discrepancy", "held-out"}
+        How to choose, see `automatic`.
+    iterations : int
+        At most this many at the final smoothness.
+    tolerance : float
+        Stop when an iteration changes the image by less than this share of its norm.
+
+    Returns
+    -------
+    list of Reconstruction
+        With the objective of every iteration at the final smoothness in ``trace["objective"]``.
+
+    References
+    ----------
+    Hunt, "The application of constrained least squares estimation to image restoration by digital computer", IEEE
+    Trans. Comput. C-22, 805 (1973), https://doi.org/10.1109/TC.1973.5009169.
+    """
+    plan = Plan("cls", "smoothness", log_grid(100.0, 1e-4, 13), "discrepancy", walk_iterations=30)
+    return reconstruct_by(
+        plan, solve_smooth, measurements, device=device, value=smoothness, rule=rule, iterations=iterations,
+        tolerance=tolerance,
+    )  # fmt: skip
+
+
+def solve_smooth(scan: MaskedScan, y: Tensor, parameter: Tensor, start: State) -> Iterator[tuple[State, Tensor]]:
+    r"""Yield the iterates of preconditioned conjugate gradients for :math:`(A^T W A + \lambda L^2) x = A^T W y`."""
+    squared = parameter * laplacian_eigenvalues(y) ** 2
+    zero = torch.zeros_like(y)
+    diagonal = scan.gradient(torch.ones_like(y), zero).mean(dim=(1, 2, 3), keepdim=True)
+
+    def penalty_gradient(x: Tensor) -> Tensor:
+        return idct2(dct2(x) * squared)
+
+    def precondition(r: Tensor) -> Tensor:
+        return idct2(dct2(r) / (diagonal + squared))
+
+    x = start[0]
+    r = -scan.gradient(x, y) - penalty_gradient(x)
+    p = preconditioned = precondition(r)
+    product = _dot(r, preconditioned)
+    while True:
+        curved = scan.gradient(p, zero) + penalty_gradient(p)
+        # At the solution the direction vanishes: 0 / 0 is a step of 0.
+        step = product / _dot(p, curved).clamp(min=1e-30)
+        x, r = x + step * p, r - step * curved
+        preconditioned = precondition(r)
+        new = _dot(r, preconditioned)
+        p = preconditioned + new / product.clamp(min=1e-30) * p
+        product = new
+        yield (x,), misfit(scan, x, y) + 0.5 * (x * penalty_gradient(x)).sum(dim=(1, 2, 3))
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).sum(dim=(1, 2, 3), keepdim=True)

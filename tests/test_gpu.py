@@ -1,0 +1,89 @@
+"""Every torch method computes the same in batches as alone, and on a CUDA device as on the CPU."""
+
+import inspect
+
+import numpy as np
+import pytest
+import torch
+
+from cs_recon import reconstruct, reconstructors
+from cs_recon.batch import make_batch
+from cs_recon.bench import gpu as speed
+from cs_recon.bench import kernels
+from cs_recon.bench.gpu import agreement, network_runner
+from cs_recon.learned import load_network
+from simulate import SceneConfig, make_scene, measure, scan_path
+
+TORCH_METHODS = [
+    name
+    for name in reconstructors.names
+    if next(iter(inspect.signature(reconstructors[name]).parameters)) == "measurements"
+]
+FRAMES = [make_scene(SceneConfig(shape=(45, 52), n_particles=6, diameter_nm=8), rng=seed).frame for seed in range(3)]
+
+
+def scans():
+    """Scans of one shape that differ in everything else: frame, unit, ratio, dose."""
+    asked = ((1.0, 0.2, 100.0), (1e3, 0.35, 30.0), (-1e-2, 0.5, None))
+    made = []
+    for frame, (unit, ratio, counts) in zip(FRAMES, asked, strict=True):
+        path = scan_path("random", frame.shape, ratio, rng=1)
+        made.append(measure(unit * frame + max(0.0, -unit), path, peak_counts=counts, rng=2))
+    return made
+
+
+def largest_difference(one, two):
+    return max(float(np.abs(a.image - b.image).max() / np.ptp(a.image)) for a, b in zip(one, two, strict=True))
+
+
+@pytest.mark.parametrize("method", TORCH_METHODS)
+def test_a_batch_gives_what_each_scan_gives_alone(method):
+    """No scan of a batch may see another, nor stop the other's iterations."""
+    together = reconstruct(scans(), method, device="cpu", batch_size=3)
+    alone = [reconstruct(scan, method, device="cpu") for scan in scans()]
+    assert largest_difference(together, alone) < 0.01
+    backwards = reconstruct(scans()[::-1], method, device="cpu", batch_size=2)[::-1]
+    assert largest_difference(backwards, alone) < 0.01
+
+
+gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@pytest.mark.gpu
+@gpu
+@pytest.mark.parametrize("method", TORCH_METHODS)
+def test_cuda_agrees_with_the_cpu(method):
+    assert agreement(method, scans()) < 0.02
+
+
+@pytest.mark.gpu
+@gpu
+@pytest.mark.parametrize("method", TORCH_METHODS)
+def test_a_batch_on_cuda_gives_what_each_scan_gives_alone(method):
+    together = reconstruct(scans(), method, device="cuda", batch_size=3)
+    alone = [reconstruct(scan, method, device="cuda") for scan in scans()]
+    assert largest_difference(together, alone) < 0.02
+
+
+@pytest.mark.gpu
+@gpu
+@pytest.mark.parametrize("preset", list(speed.presets()))
+def test_a_cuda_graph_gives_what_its_kernels_give(preset):
+    multiple = load_network(speed.NETWORK, "", torch.device("cuda")).network.config.multiple
+    with torch.no_grad():
+        batch = make_batch(scans(), multiple=multiple, device="cuda")
+        run = network_runner(preset, batch)
+        replay = kernels.as_graph(run)
+        expected, found = run()[0].clone(), replay()[0]
+        torch.cuda.synchronize()
+    assert float((expected - found).abs().max()) < 1e-3
+
+
+@pytest.mark.gpu
+@gpu
+def test_the_speed_table_tells_of_the_card():
+    table = speed.bench_speed(side=64, large_side=0, batch_size=4, repeats=1)
+    assert torch.cuda.get_device_name() in table.attrs["title"]
+    shares = table[(table.unit == "TFLOP/s") & table.note.str.contains("of the measured peak")]
+    assert len(shares)
+    assert (shares.value > 0).all()

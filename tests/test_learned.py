@@ -1,0 +1,194 @@
+"""What the learned methods share: weights, presets, calibrated sigma, samples kept within their noise, movies."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from cs_recon import InputError, Measurement, load_network, psnr, reconstruct, reconstruct_movie
+from cs_recon.batch import make_batch, neighbour_batch
+from cs_recon.calibrate import SigmaCalibration, calibrate_sigma, coverage
+from cs_recon.inpainting import InpaintingConfig, InpaintingUNet
+from cs_recon.networks import NetworkOutput
+from cs_recon.training_data import Pair
+from simulate import (
+    Movie,
+    MovieConfig,
+    SceneConfig,
+    make_scene,
+    measure,
+    measure_movie,
+    movie_paths,
+    random_config,
+    scan_path,
+)  # fmt: skip
+
+METHODS = ["unrolled-ista", "inpainting"]
+
+
+def scan_of(seed, ratio=0.2, shape=(96, 96), peak_counts=50.0):
+    rng = np.random.default_rng(77_000 + seed)
+    frame = make_scene(random_config(rng, shape), rng=rng).frame
+    return frame, measure(frame, scan_path("random", shape, ratio, rng=rng), peak_counts=peak_counts, rng=rng)
+
+
+@pytest.mark.parametrize("method", METHODS)
+class TestEveryNetwork:
+    def test_shipped_weights_are_whole(self, method):
+        network = load_network(method).network
+        assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
+        assert not network.training
+
+    @pytest.mark.parametrize("ratio", [0.1, 0.5])
+    def test_sigma_covers_nine_tenths_on_unseen_scenes(self, method, ratio):
+        covered = []
+        for seed in range(12):
+            frame, scan = scan_of(seed, ratio)
+            result = reconstruct(scan, method)
+            assert (result.sigma > 0).all()
+            covered.append(coverage(frame, result.image, result.sigma))
+        assert 0.8 < np.mean(covered) < 0.97
+
+    def test_it_beats_linear_interpolation_on_every_frame(self, method):
+        for seed in range(8):
+            frame, scan = scan_of(seed, 0.1, peak_counts=20)
+            linear = reconstruct(scan, "linear", smooth_px=1.0)
+            assert psnr(frame, reconstruct(scan, method).image) > psnr(frame, linear.image)
+
+    def test_samples_are_kept_within_their_noise(self, method):
+        _, scan = scan_of(3, peak_counts=5)
+        free, kept = (reconstruct(scan, method, within_noise=reach) for reach in (None, 0.5))
+        batch = make_batch([scan])
+        rows, cols = scan.shape
+        reach = 0.5 * (batch.sigma * batch.scale)[0, 0, :rows, :cols].numpy()
+        away = np.abs(kept.image - scan.values)[scan.mask]
+        assert (away <= reach[scan.mask] * (1 + 1e-4)).all()
+        assert (np.abs(free.image - scan.values)[scan.mask] > reach[scan.mask]).mean() > 0.1
+        np.testing.assert_array_equal(kept.image[~scan.mask], free.image[~scan.mask])
+
+    @pytest.mark.parametrize("reach", [0.0, -1.0, float("nan")])
+    def test_a_reach_that_is_none(self, method, reach):
+        with pytest.raises(InputError, match="within_noise"):
+            reconstruct(scan_of(0)[1], method, within_noise=reach)
+
+    def test_scans_together_are_as_scans_alone(self, method):
+        scans = [scan_of(seed, 0.1 + 0.2 * seed)[1] for seed in range(3)]
+        for together, scan in zip(reconstruct(scans, method), scans, strict=True):
+            alone = reconstruct(scan, method)
+            np.testing.assert_allclose(together.image, alone.image, atol=2e-3 * np.ptp(alone.image))
+            for name, (maps, stride) in together.features.items():
+                assert maps.shape == alone.features[name][0].shape
+                assert stride == alone.features[name][1]
+
+    def test_weights_of_your_own_that_are_not_there(self, method):
+        scan = Measurement(np.arange(64.0).reshape(8, 8), np.ones((8, 8), bool))
+        with pytest.raises(InputError, match="no weights file"):
+            reconstruct(scan, method, weights="nowhere.safetensors")
+
+
+def test_the_fast_preset_stops_early_and_loses_little():
+    psnrs = []
+    for seed in range(16):
+        frame, scan = scan_of(seed, 0.1, peak_counts=20)
+        results = [reconstruct(scan, "unrolled-ista", preset=preset) for preset in ("full", "fast")]
+        psnrs.append([psnr(frame, one.image) for one in results])
+    full_db, fast_db = np.mean(psnrs, axis=0)
+    assert full_db - 1.0 < fast_db < full_db
+    assert np.abs(results[0].sigma - results[1].sigma).max() > 0
+    with pytest.raises(InputError, match=r"preset is 'fats'.*fast"):
+        reconstruct(scan, "unrolled-ista", preset="fats")
+
+
+def test_an_untrained_inpainting_network_returns_the_first_guess():
+    _, scan = scan_of(0)
+    batch = make_batch([scan])
+    with torch.inference_mode():
+        image = InpaintingUNet(InpaintingConfig(widths=(8, 12)))(batch).image
+    kept = torch.sigmoid(torch.tensor(-2.0)) * batch.scan.mask * (batch.y - batch.x0)
+    assert torch.allclose(image, batch.x0 + kept)
+
+
+@pytest.fixture(scope="module")
+def film():
+    scene = SceneConfig(shape=(64, 64), n_particles=6, diameter_nm=9)
+    movie = Movie(MovieConfig(scene=scene, n_frames=5, diffusion_nm2_per_s=0.05), rng=0)
+    scans = list(measure_movie(movie, movie_paths("random", (64, 64), 0.08, 5, rng=0), peak_counts=20, rng=1))
+    return [frame.frame for frame in movie], scans
+
+
+class TestMovies:
+    def test_neighbours_help(self, film):
+        frames, scans = film
+        alone = [psnr(f, r.image) for f, r in zip(frames, reconstruct(scans, "inpainting"), strict=True)]
+        together = [psnr(f, r.image) for f, r in zip(frames, reconstruct_movie(scans), strict=True)]
+        assert np.mean(together) > np.mean(alone) + 0.3
+
+    def test_batches_do_not_matter(self, film):
+        _, scans = film
+        for one, four in zip(reconstruct_movie(scans, batch_size=1), reconstruct_movie(scans), strict=True):
+            np.testing.assert_allclose(one.image, four.image, atol=2e-3 * np.ptp(one.image))
+
+    def test_a_single_frame_is_an_ordinary_scan(self, film):
+        _, scans = film
+        (only,) = reconstruct_movie(scans[:1])
+        np.testing.assert_allclose(only.image, reconstruct(scans[0], "inpainting").image, rtol=1e-4, atol=1e-5)
+
+    def test_an_absent_neighbour_samples_nothing(self, film):
+        _, scans = film
+        batch = make_batch(scans[:2])
+        beside = neighbour_batch([None, scans[2]], scans[:2], batch)
+        assert float(beside.scan.mask[0].sum()) == 0
+        assert float(beside.scan.mask[1].sum()) == scans[2].mask.sum()
+        assert torch.equal(beside.scale, batch.scale)
+
+    def test_scans_that_are_no_movie(self, film):
+        _, scans = film
+        other = Measurement(np.arange(64.0).reshape(8, 8), np.ones((8, 8), bool))
+        with pytest.raises(InputError, match="one shape"):
+            reconstruct_movie([scans[0], other])
+        with pytest.raises(InputError, match="got no scans"):
+            reconstruct_movie([])
+
+
+class TestCalibration:
+    def test_the_factor_between_ratios(self):
+        calibration = SigmaCalibration((0.01, 0.1, 1.0), (3.0, 2.0, 1.0))
+        assert calibration.at(0.1) == pytest.approx(2)
+        assert calibration.at(10**-0.5) == pytest.approx(1.5)
+        assert calibration.at(0.001) == 3
+        assert SigmaCalibration.of(calibration.times(2).as_dict()).at(0.1) == pytest.approx(4)
+
+    def test_it_makes_sigma_cover_nine_tenths(self):
+        """Errors of a known spread: sigma told three times too small gets the factor 3."""
+        rng = np.random.default_rng(0)
+        scan = Measurement(rng.normal(size=(64, 64)), np.ones((64, 64), bool))
+        batch = make_batch([scan], multiple=1)
+        image = batch.denormalise(batch.y)[0, 0].numpy()
+        spread = float(batch.scale)
+
+        def pairs(ratio):
+            return [Pair(scan, image + spread * rng.normal(size=(64, 64))) for _ in range(20)]
+
+        def told(factor):
+            return lambda batch: NetworkOutput(batch.y, torch.full_like(batch.y, float(np.log(factor))), {})
+
+        for factor in (1 / 3, 2.0):
+            found = calibrate_sigma(told(factor), pairs, multiple=1)
+            np.testing.assert_allclose(found.factors, 1 / factor, rtol=0.03)
+
+    @pytest.mark.parametrize(
+        "record", [3, {"ratios": [0.1]}, {"ratios": [0.1], "factors": []}, {"ratios": [0], "factors": [1]}]
+    )
+    def test_a_damaged_record(self, record):
+        with pytest.raises(InputError, match="sigma calibration"):
+            SigmaCalibration.of(record)
+
+
+def test_exposure_of_a_batch_is_of_each_scan():
+    """A scan with dwell weights beside one without keeps its own."""
+    _, plain = scan_of(1)
+    weighted = replace(plain, exposure=np.where(plain.mask, 2.0, 0.0))
+    batch = make_batch([plain, weighted])
+    assert batch.scan.weights is not None
+    assert float(batch.noise[0] / batch.noise[1]) == pytest.approx(2**0.5, rel=1e-4)
