@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import as_file, files
@@ -123,9 +124,17 @@ def load_network(method: str, weights: str = "", device: torch.device | str = "c
     if not weights:
         with as_file(files("cs_recon") / "weights" / f"{method}.safetensors") as path:
             return _load(method, path, 0.0, torch.device(device))
+    if not isinstance(weights, str | os.PathLike):
+        raise InputError(f"weights is {weights!r}; expected the path of a .safetensors file")
     path = Path(weights)
-    # The time tells a file that was written anew from the one that was read before.
-    return _load(method, path, path.stat().st_mtime if path.exists() else 0.0, torch.device(device))
+    try:
+        # The time tells a file that was written anew from the one that was read before.
+        written = path.stat().st_mtime
+    except (OSError, ValueError):
+        raise InputError(
+            f"no weights file at {str(path)[:200]!r}; expected a .safetensors file made by 'cs-stem train'"
+        ) from None
+    return _load(method, path, written, torch.device(device))
 
 
 def denormalised(
@@ -183,6 +192,8 @@ def _tiled(run: Callable[[ScanBatch], NetworkOutput], batch: ScanBatch, multiple
 @lru_cache(maxsize=4)
 def _load(method: str, path: Path, written: float, device: torch.device) -> LoadedNetwork:
     loaded = load_weights(path, method)
+    if not isinstance(loaded.config, dict):
+        raise InputError(f"{path.name} holds no settings of a network; was it altered? get it again")
     config = dict(loaded.config)
     calibrations = {preset: SigmaCalibration.of(config.pop(f"sigma_{preset}", None)) for preset in PRESETS}
     make = {UNROLLED: _unrolled, INPAINTING: _inpainting}[method]

@@ -27,8 +27,11 @@ if TYPE_CHECKING:
     from cs_recon.batch import ScanBatch
     from simulate.measurement import Measurement
 
+LARGEST_VARIANCE = 1e12
+"""Of a normalised sample's noise: a sample of more tells nothing, and its square must fit single precision."""
+
 _LARGEST_TABLE_COUNT = 1000.0
-"""Above, the asymptote of the inverse is exact to 1e-3 of a count."""
+"""Above, as for read noise of so large a variance, the asymptote of the inverse is exact to 1e-3 of a count."""
 
 
 def noise_variance(
@@ -101,7 +104,7 @@ def inverse_generalised_anscombe(
 
     The algebraic inverse of :math:`f` is biased at few counts, since :math:`E[f(v)] \ne f(E[v])`. This one inverts
     :math:`s \mapsto E[f(v) \mid s]`, computed by summing over the counts and integrating over the read noise; above
-    a thousand counts by its asymptote :math:`D^2/4 - 1/8 - s^2`.
+    a thousand counts, or of so large a variance of the read noise, by its asymptote :math:`D^2/4 - 1/8 - s^2`.
     Below the mean of zero signal it gives the black level.
 
     Parameters
@@ -118,12 +121,14 @@ def inverse_generalised_anscombe(
     transformation for Poisson-Gaussian noise", IEEE TIP 22, 91 (2013), https://doi.org/10.1109/TIP.2012.2202675.
     """
     gain, spread = _electrons(counts_per_unit, black_level, read_noise)
+    closed = stabilised**2 / 4 - 0.125 - spread**2
+    if spread**2 > _LARGEST_TABLE_COUNT:
+        return black_level + closed.clamp(min=0) / gain
     counts, means = (torch.from_numpy(table).to(stabilised) for table in _table(round(spread, 6)))
     inside = stabilised.clamp(float(means[0]), float(means[-1])).contiguous()
     upper = torch.searchsorted(means, inside).clamp(1, len(means) - 1)
     share = (inside - means[upper - 1]) / (means[upper] - means[upper - 1])
     tabled = counts[upper - 1] + share * (counts[upper] - counts[upper - 1])
-    closed = stabilised**2 / 4 - 0.125 - spread**2
     return black_level + torch.where(stabilised > means[-1], closed, tabled) / gain
 
 
@@ -172,7 +177,7 @@ def batch_variance(measurements: Sequence[Measurement], batch: ScanBatch, signal
             variances.append(known / scale**2)
         else:
             variances.append(batch.sigma[index : index + 1].double().square() / exposure)
-    return torch.cat(variances).to(signal.dtype)
+    return torch.cat(variances).clamp(max=LARGEST_VARIANCE).to(signal.dtype)
 
 
 def precision_weights(mask: Tensor, variance: Tensor, ratio: float = 100.0) -> Tensor:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, overload
 
 import numpy as np
 
+from cs_recon.device import pick_device
 from simulate.errors import InputError, PixelSize, check_count, nearest_name
 from simulate.measurement import Measurement
 from simulate.registry import Registry
@@ -158,13 +159,14 @@ def reconstruct(
     run = reconstructors[method]
     _check_options(method, run, options)
     check_count(batch_size, "batch_size", 1)
+    pick_device(device)
     results: list[Reconstruction | None] = [None] * len(scans)
     by_shape: dict[tuple[int, int], list[int]] = {}
     for index, scan in enumerate(scans):
         by_shape.setdefault(scan.shape, []).append(index)
     for indices in by_shape.values():
-        for start in range(0, len(indices), batch_size):
-            chosen = indices[start : start + batch_size]
+        for start in range(0, len(indices), int(batch_size)):
+            chosen = indices[start : start + int(batch_size)]
             done = run([scans[index] for index in chosen], device=device, **options)  # pyright: ignore[reportCallIssue]
             for index, one in zip(chosen, done, strict=True):
                 results[index] = one

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import torch
@@ -56,7 +57,7 @@ def reconstruct_movie(
     [(64, 64), (64, 64), (64, 64)]
     """
     check_count(batch_size, "batch_size", 1)
-    scans = list(scans)
+    scans = list(scans) if isinstance(scans, Iterable) else []
     if not scans or not all(isinstance(scan, Measurement) for scan in scans):
         raise InputError("got no scans, or something else than measurements; expected a movie's measurements in order")
     shapes = {scan.shape for scan in scans}
@@ -65,7 +66,7 @@ def reconstruct_movie(
     loaded = load_network(INPAINTING, weights, pick_device(device))
     network = loaded.network
     assert isinstance(network, InpaintingUNet)
-    return _frames(scans, network, loaded, batch_size)
+    return _frames(scans, network, loaded, int(batch_size))
 
 
 def _frames(

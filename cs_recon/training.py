@@ -13,7 +13,7 @@ from cs_recon import distributed
 from cs_recon.checkpoint import load_checkpoint, save_checkpoint
 from cs_recon.training_log import TrainingLog
 from simulate.atomic import make_folder
-from simulate.errors import InputError
+from simulate.errors import InputError, check_positive, check_within
 
 if TYPE_CHECKING:
     import os
@@ -63,6 +63,10 @@ class LoopConfig:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_size < 1 or self.save_every < 1:
             raise InputError("steps, batch_size and save_every must be at least 1")
+        for name in ("learning_rate", "decay_share", "gradient_clip"):
+            check_positive(getattr(self, name), name)
+        check_within(self.weight_decay, "weight_decay", 0, 1)
+        check_within(self.average, "average", 0, 1)
 
     def rate(self, step: int) -> float:
         """Return the learning rate at a step."""

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from cs_recon.real_images import Split, labelled_images
 from cs_recon.training_frames import Frames, crystal_frames, real_frames, scene_frames
 from simulate.detector import measure
-from simulate.errors import InputError
+from simulate.errors import InputError, check_count
 from simulate.schemes import scan_path, schemes
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ class PairConfig:
     movie_share: float = 0.0
 
     def __post_init__(self) -> None:
+        check_count(self.size, "size", 16)
         if min(self.real_share, self.crystal_share) < 0 or self.real_share + self.crystal_share > 1:
             raise InputError(
                 f"real_share is {self.real_share} and crystal_share {self.crystal_share}; "

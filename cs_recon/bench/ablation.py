@@ -16,6 +16,7 @@ from cs_recon.train_recon import UnrolledTraining, train_recon, validation_pairs
 from cs_recon.training import LoopConfig
 from cs_recon.training_data import PairConfig
 from cs_recon.unrolled import UnrolledConfig, UnrolledISTA
+from simulate.errors import check_count
 
 if TYPE_CHECKING:
     import os
@@ -62,6 +63,7 @@ def ablation(
     pandas.DataFrame
         One row a variant (the index): parameters in thousands, and the mean PSNR in dB at each of `RATIOS`.
     """
+    check_count(frames, "number of frames", 1)
     rows: dict[str, dict[str, float]] = {}
     for name, network in VARIANTS.items():
         progress(name)

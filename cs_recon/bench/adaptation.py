@@ -13,6 +13,7 @@ from cs_recon.calibrate import coverage
 from cs_recon.metrics import psnr
 from cs_recon.reconstruction import reconstruct
 from simulate.detector import measure
+from simulate.errors import check_count
 from simulate.schemes import scan_path
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ def adaptation_table(
     pandas.DataFrame
         One row an unseen frame: PSNR (dB) and coverage of the 90 % intervals, before and after.
     """
+    check_count(scans, "number of scans", 1)
+    check_count(frames, "number of frames", 1)
 
     def scan_of(seed: int) -> tuple[NDArray[np.float32], Measurement]:
         rng = np.random.default_rng(seed)

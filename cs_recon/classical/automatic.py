@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from cs_recon.classical.iterate import Solution, Solver, State, misfit, run
+from cs_recon.classical.iterate import Solution, Solver, State, misfit, run, usable
 from cs_recon.operator import MaskedScan
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def continuation(
     state = (x0,)
     smallest = float(parameter.min())
     for value in grid:
-        state = _go_on(run(solver(scan, y, parameter.clamp(min=value), state), y, iterations, _TOLERANCE))
+        state = _go_on(run(solver(scan, y, parameter.clamp(min=value), state), y, iterations, _TOLERANCE), y)
         if value <= smallest:
             break
     return state[0]
@@ -115,9 +115,9 @@ def _by_discrepancy(
     state, residuals, images = (torch.zeros_like(y),), [], []
     for value in grid:
         solution = run(solver(scan, y, _full(value, y), state), y, iterations, _TOLERANCE)
-        state = _go_on(solution)
-        residuals.append(residual(scan, solution.x, y))
-        images.append(solution.x)
+        state = _go_on(solution, y)
+        images.append(usable(solution, y))
+        residuals.append(residual(scan, images[-1], y))
         if bool((residuals[-1] <= noise).all()):
             break
     position = _crossing(torch.stack(residuals), noise)
@@ -134,9 +134,9 @@ def _by_held_out(
     state, errors, images = (torch.zeros_like(y),), [], []
     for value in grid:
         solution = run(solver(kept, y_kept, _full(value, y), state), y_kept, iterations, _TOLERANCE)
-        state = _go_on(solution)
-        errors.append(misfit(test, solution.x, y_test))
-        images.append(solution.x)
+        state = _go_on(solution, y_kept)
+        images.append(usable(solution, y_kept))
+        errors.append(misfit(test, images[-1], y_test))
         if bool(_past_the_best(torch.stack(errors))[-1].all()):
             break
     # Others of the batch may have kept the walk going: each scan's ends where it would have ended alone.
@@ -186,9 +186,9 @@ def _at(position: Tensor, grid: Sequence[float], like: Tensor) -> Tensor:
     return torch.exp(torch.lerp(logs[lower], logs[upper], position - lower))[:, None, None, None]
 
 
-def _go_on(solution: Solution) -> State:
+def _go_on(solution: Solution, y: Tensor) -> State:
     """Return the state to start from: the solver's last, or the best images where one diverged."""
-    return (solution.x,) if bool(solution.diverged.any()) else solution.state
+    return (usable(solution, y),) if bool(solution.diverged.any()) else solution.state
 
 
 def _pick(images: list[Tensor], position: Tensor) -> Tensor:

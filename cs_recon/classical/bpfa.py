@@ -13,13 +13,16 @@ from cs_recon.classical.gaussian_process import regress
 from cs_recon.classical.patches import largest_projections, patch_grid, principal_atoms
 from cs_recon.device import pick_device
 from cs_recon.reconstruction import Reconstruction, reconstructors, result
-from simulate.errors import check_count
+from simulate.errors import InputError, check_count, check_within
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cs_recon.classical.patches import PatchGrid
     from simulate.measurement import Measurement
+
+MOST_ATOMS = 4096
+"""Of a dictionary: more would take hours and gigabytes."""
 
 SAMPLES_A_PATCH = 14
 SMALLEST_SIDE, LARGEST_SIDE = 8, 16
@@ -93,6 +96,8 @@ def bpfa(
     """
     for value, name, low in ((atoms, "atoms", 2), (sweeps, "sweeps", 0), (samples, "samples", 1), (seed, "seed", 0)):
         check_count(value, name, low)
+    check_within(atoms, "atoms", 2, MOST_ATOMS)
+    atoms, sweeps, samples, seed = int(atoms), int(sweeps), int(samples), int(seed)
     if side is not None:
         check_count(side, "side", 2)
     if stride is not None:
@@ -154,7 +159,9 @@ def patch_side(ratio: float) -> int:
 
 def scan_grid(shape: tuple[int, int], side: int, stride: int | None, device: torch.device) -> PatchGrid:
     """Return the patches of a frame, by default at most about 16000 of them and overlapping by half at least."""
-    side = min(side, *shape)
+    side = int(min(side, *shape))
     if stride is None:
         stride = min(max(1, side // 2), max(1, round((shape[0] * shape[1] / PATCHES) ** 0.5)))
-    return patch_grid(shape, side, stride, device)
+    if stride > side:
+        raise InputError(f"stride is {stride}, more than the patches' side of {side}; expected no gaps between patches")
+    return patch_grid(shape, side, int(stride), device)

@@ -60,7 +60,7 @@ class BetaProcessFactors:
         self.unknown_noise = unknown_noise
         self.scan = torch.arange(len(data), device=data.device).repeat_interleave(data.shape[1])
         self.seen = (weights > 0).sum(dim=(1, 2))
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = torch.Generator().manual_seed(seed % 2**63)
         self._rngs = [np.random.default_rng(seed) for _ in data]
         self._draw_precisions()
 

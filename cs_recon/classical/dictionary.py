@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from cs_recon.batch import make_batch
-from cs_recon.classical.bpfa import patch_side, scan_grid
+from cs_recon.classical.bpfa import MOST_ATOMS, patch_side, scan_grid
 from cs_recon.classical.gaussian_process import regress
 from cs_recon.classical.patches import principal_atoms
 from cs_recon.device import pick_device
 from cs_recon.reconstruction import Reconstruction, reconstructors, result
-from simulate.errors import check_count, check_positive
+from simulate.errors import check_count, check_positive, check_within
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,6 +77,8 @@ def ksvd(
     """
     for value, name, low in ((atoms, "atoms", 2), (sparsity, "sparsity", 1), (iterations, "iterations", 1)):
         check_count(value, name, low)
+    check_within(atoms, "atoms", 2, MOST_ATOMS)
+    atoms, sparsity, iterations = int(atoms), int(sparsity), int(iterations)
     if side is not None:
         check_count(side, "side", 2)
     check_positive(gain, "gain")

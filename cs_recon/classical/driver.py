@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from cs_recon.batch import ScanBatch, make_batch
 from cs_recon.classical.automatic import choose, continuation
-from cs_recon.classical.iterate import Solver, run, warn_diverged
+from cs_recon.classical.iterate import Solver, run, usable, warn_diverged
 from cs_recon.device import pick_device
 from cs_recon.noise_models import batch_variance, precision_weights
 from cs_recon.operator import MaskedScan
@@ -86,6 +86,7 @@ def reconstruct_by(
     if value is not None:
         check_positive(value, plan.parameter, "it is relative to the samples' standard deviation")
     check_count(iterations, "iterations", 1)
+    iterations = int(iterations)
     check_within(tolerance, "tolerance")
     rule = plan.rule if rule == "auto" else _one_of(rule, "rule", RULES)
     _one_of(weighting, "weighting", WEIGHTINGS)
@@ -100,7 +101,7 @@ def reconstruct_by(
             parameter = batch.y.new_full((len(scans), 1, 1, 1), value)
             x = continuation(solver, scan, batch.y, batch.x0, parameter, walk)
         solution = run(solver(scan, batch.y, parameter, (x,)), batch.y, iterations, tolerance)
-        images = batch.denormalise(solution.x)[:, 0].cpu().numpy()
+        images = batch.denormalise(usable(solution, batch.y))[:, 0].cpu().numpy()
         parameters, taken, diverged = (
             t.flatten().tolist() for t in (parameter, solution.iterations, solution.diverged)
         )

@@ -12,9 +12,9 @@ from cs_recon.batch import make_batch
 from cs_recon.classical.kernels import KERNELS, kernel, most_likely
 from cs_recon.classical.vecchia import vecchia
 from cs_recon.device import pick_device
-from cs_recon.noise_models import batch_variance
+from cs_recon.noise_models import LARGEST_VARIANCE, batch_variance
 from cs_recon.reconstruction import Reconstruction, reconstructors, result
-from simulate.errors import InputError, check_count, check_positive, nearest_name
+from simulate.errors import InputError, check_count, check_positive, check_within, nearest_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -176,11 +176,14 @@ def gaussian_process(
     check_count(samples, "samples")
     check_count(iterations, "iterations", 1)
     check_count(seed, "seed")
-    check_positive(tolerance, "tolerance")
+    check_within(check_positive(tolerance, "tolerance"), "tolerance", high=0.5)
+    samples, iterations, seed = int(samples), int(iterations), int(seed)
     batch = make_batch(list(measurements), multiple=1, device=pick_device(device))
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed % 2**63)
     with torch.inference_mode():
-        found = regress(measurements, batch, kind=kind, length_px=length_px, iterations=iterations, tolerance=tolerance)
+        found = regress(
+            measurements, batch, kind=kind, length_px=length_px, iterations=iterations, tolerance=tolerance, seed=seed
+        )
         fit, variance, residuals = found.fit, found.process.variance, found.residuals
         images = batch.denormalise(found.mean).cpu().numpy()
         sds = None
@@ -209,6 +212,7 @@ def gaussian_process(
 def regress(
     measurements: Sequence[Measurement], batch: ScanBatch, *,
     kind: str | None = None, length_px: float | None = None, iterations: int = 60, tolerance: float = 1e-3,
+    seed: int = 0,
 ) -> Regression:  # fmt: skip
     """Fit a Gaussian process to the scans of a batch and return its posterior mean, in the batch's units.
 
@@ -217,8 +221,8 @@ def regress(
     """
     mask = batch.scan.mask
     known = torch.tensor([m.noise_is_known for m in measurements], device=mask.device)[:, None, None, None]
-    variance = (batch.noise**2).expand_as(mask)
-    fit = most_likely(batch.y, mask, variance, known.flatten(), kind=kind, length_px=length_px)
+    variance = (batch.noise**2).clamp(max=LARGEST_VARIANCE).expand_as(mask)
+    fit = most_likely(batch.y, mask, variance, known.flatten(), kind=kind, length_px=length_px, seed=seed)
     variance = torch.where(known, variance, fit.noise**2).clamp(min=SMALLEST_NOISE**2)
     data = mask * (batch.y - fit.mean)
     process = make_process(fit.kind, fit.length_px, fit.variance, mask, variance)

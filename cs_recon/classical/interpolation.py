@@ -189,7 +189,7 @@ def _interpolated(
     measurement: Measurement, interpolate: Interpolator, method: str, smooth_px: float | None
 ) -> Reconstruction:
     if smooth_px is not None:
-        check_within(smooth_px, "smooth_px")
+        check_within(smooth_px, "smooth_px", high=max(measurement.shape))
     values, mask = measurement.values, measurement.mask
     width = best_width(values, mask, interpolate, measurement.exposure) if smooth_px is None else float(smooth_px)
     image = _smoothed(interpolate(values, mask), width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -73,13 +74,13 @@ def run(iterates: Iterator[tuple[State, Tensor]], y: Tensor, iterations: int, to
     """
     state, objective = next(iterates)
     x = best = state[0]
-    limit = DIVERGED * torch.maximum(objective, 0.5 * y.square().sum(dim=(1, 2, 3))).nan_to_num(0)
+    limit = DIVERGED * torch.maximum(objective, _zero_objective(y)).nan_to_num(0)
     diverged = ~objective.isfinite() | (objective > limit)
     done = diverged
     lowest = objective.nan_to_num(torch.inf)
     taken = torch.ones_like(objective, dtype=torch.int64)
     trace = [objective]
-    for count, (state, objective) in enumerate(islice(iterates, iterations - 1), start=2):
+    for count, (state, objective) in enumerate(islice(iterates, min(iterations - 1, sys.maxsize)), start=2):
         trace.append(objective)
         new = state[0]
         change, size = (new - x).norm(dim=(-1, -2)).flatten(), new.norm(dim=(-1, -2)).flatten()
@@ -96,6 +97,13 @@ def run(iterates: Iterator[tuple[State, Tensor]], y: Tensor, iterations: int, to
     return Solution(x, state, torch.stack(trace), taken, diverged)
 
 
+def usable(solution: Solution, y: Tensor) -> Tensor:
+    """Return the images (B, 1, H, W), but zero for one that diverged before any iterate was better than that."""
+    lowest = solution.objective.nan_to_num(torch.inf).amin(dim=0)
+    lost = solution.diverged & ~(lowest <= _zero_objective(y))
+    return torch.where(_per_image(lost), 0.0, solution.x)
+
+
 def warn_diverged(method: str, name: str) -> None:
     """Warn in one line that a solver diverged on a scan."""
     warnings.warn(
@@ -107,6 +115,11 @@ def warn_diverged(method: str, name: str) -> None:
 def misfit(scan: MaskedScan, x: Tensor, y: Tensor) -> Tensor:
     r"""Return :math:`\tfrac12 \|A x - y\|_W^2` of each scan, (B,)."""
     return 0.5 * (scan.gradient(x, y) * (scan.A(x) - y)).sum(dim=(1, 2, 3))
+
+
+def _zero_objective(y: Tensor) -> Tensor:
+    """Return the objective of the zero image, or slightly more where samples have weights, (B,)."""
+    return 0.5 * y.square().sum(dim=(1, 2, 3))
 
 
 def _per_image(flags: Tensor) -> Tensor:

@@ -84,12 +84,14 @@ def plug_and_play(
     """
     if denoiser is not None and not callable(denoiser):
         raise InputError(f"denoiser is {denoiser!r}; expected a function of images and sigma, or None for BM3D")
-    for value in sigmas or ():
-        check_positive(value, "sigmas", "they are in units of the samples' standard deviation")
-    if sigmas is not None and len(sigmas) != 2:
-        raise InputError(f"sigmas has {len(sigmas)} entries; expected the first and the last")
+    if sigmas is not None:
+        if not isinstance(sigmas, tuple | list) or len(sigmas) != 2:
+            raise InputError(f"sigmas is {sigmas!r}; expected two numbers, of the first and the last iteration")
+        for value in sigmas:
+            check_positive(value, "sigmas", "they are in units of the samples' standard deviation")
     check_positive(trust, "trust")
     check_count(iterations, "iterations", 1)
+    iterations = int(iterations)
     batch = make_batch(list(measurements), multiple=1, device=pick_device(device))
     mask, y = batch.scan.mask, batch.y
     changes, residuals = [], []

@@ -14,7 +14,7 @@ from cs_recon.reconstruction import Reconstruction, reconstructors
 from cs_recon.stationary import StationaryWavelet
 from cs_recon.transforms import dct2, idct2
 from cs_recon.wavelets import OrthogonalWavelet, soft_threshold
-from simulate.errors import check_positive, check_within
+from simulate.errors import check_kind, check_positive, check_within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -138,6 +138,7 @@ def admm_wavelet(
     TIP 19, 2345 (2010), https://doi.org/10.1109/TIP.2010.2047910.
     Coifman, Donoho, "Translation-invariant de-noising", 1995, https://doi.org/10.1007/978-1-4612-2544-7_9.
     """
+    check_kind(wavelet, "wavelet", str)
     check_within(decay, "decay", 0, 8)
     frame = StationaryWavelet(wavelet, depth(_shape(measurements), _MOST_LEVELS))
     plan = Plan("admm-wavelet", "threshold", log_grid(20.0, 1e-3, 13), "discrepancy", margin=_MARGIN)
@@ -226,6 +227,7 @@ def iht(
     "Simultaneous cartoon and texture image inpainting using morphological component analysis", ibid. 19, 340 (2005),
     https://doi.org/10.1016/j.acha.2005.03.005.
     """
+    check_kind(wavelet, "wavelet", str)
     check_within(decay, "decay", 0, 8)
     frame = StationaryWavelet(wavelet, depth(_shape(measurements), _MOST_LEVELS))
 
@@ -281,6 +283,7 @@ def _ista(x: Tensor, gradient, prox, step: float) -> Iterator[Tensor]:
 def _orthogonal(
     measurements, name, device, wavelet, threshold, rule, decay, step, iterations, tolerance
 ) -> list[Reconstruction]:
+    check_kind(wavelet, "wavelet", str)
     check_within(decay, "decay", 0, 8)
     check_positive(step, "step")
     levels = depth(_shape(measurements), _MOST_LEVELS)

@@ -270,6 +270,8 @@ def _name_and_value(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not (name and equals and value):
         raise InputError(f"--recon-option is {text!r}; expected NAME=VALUE, e.g. preset=fast or threshold=0.3")
+    if name in ("measurement", "method", "device", "batch_size"):
+        raise InputError(f"--recon-option is {text!r}, which is no option of a method; see --recon and --device")
     if value.lower() in ("true", "false"):
         return name, value.lower() == "true"
     for kind in (int, float):

@@ -1,0 +1,135 @@
+"""Bad and extreme options and scans: one clear line, or an image that is finite."""
+
+from importlib import import_module
+
+import numpy as np
+import pytest
+import torch
+
+from cs_recon import InputError, Measurement, reconstruct, reconstruct_movie
+from cs_recon.bench.ablation import ablation
+from cs_recon.bench.adaptation import adaptation_table
+from cs_recon.bench.rows import read_rows
+from cs_recon.classical.kernels import most_likely
+from cs_recon.noise_models import generalised_anscombe, inverse_generalised_anscombe
+from simulate import measure, scan_path
+
+SHAPE = (24, 24)
+FRAME = 1 + np.sin(np.mgrid[:24, :24][1] / 3) * np.cos(np.mgrid[:24, :24][0] / 4)
+SCAN = measure(FRAME, scan_path("random", SHAPE, 0.3, rng=0), peak_counts=50, rng=1)
+
+
+@pytest.mark.parametrize("method", ["ista", "fista"])
+@pytest.mark.parametrize("step", [100, 1e300])
+@pytest.mark.parametrize("threshold", [None, 0.1])
+def test_a_step_far_too_large_gives_no_image_worse_than_a_flat_one(method, step, threshold):
+    with pytest.warns(UserWarning, match=f"{method} diverged on scan"):
+        result = reconstruct(SCAN, method, step=step, threshold=threshold, device="cpu")
+    assert result.info["diverged"] is True
+    assert len(result.trace["objective"]) == result.info["iterations"]
+    flat = np.sqrt(np.mean((SCAN.samples.mean() - SCAN.samples) ** 2))
+    assert np.sqrt(np.mean((result.image[SCAN.mask] - SCAN.samples) ** 2)) <= 1.01 * flat
+
+
+def test_a_smoothness_beyond_single_precision_gives_a_finite_image():
+    image = reconstruct(SCAN, "cls", smoothness=1e30, device="cpu").image
+    assert np.isfinite(image).all()
+    assert SCAN.samples.min() < image.min() <= image.max() < SCAN.samples.max()
+
+
+@pytest.mark.parametrize("method", ["cls", "admm-dct", "fista", "iht", "gp", "pnp", "full-scan"])
+def test_noise_beyond_single_precision_gives_a_finite_image(method):
+    scan = Measurement(FRAME, SCAN.mask, read_noise=1e20)
+    assert np.isfinite(reconstruct(scan, method, device="cpu").image).all()
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "match"),
+    [
+        ("nearest", {"smooth_px": 1e30}, "smooth_px is 1e\\+30; expected a finite number from 0 to 24"),
+        ("linear", {"smooth_px": 1e6}, "smooth_px is 1000000.0; expected"),
+        ("pnp", {"sigmas": 0.2}, "sigmas is 0.2; expected two numbers"),
+        ("pnp", {"sigmas": 0}, "sigmas is 0; expected two numbers"),
+        ("pnp", {"sigmas": (0.2,)}, "expected two numbers"),
+        ("pnp", {"sigmas": (0.2, "a")}, "sigmas is 'a'; expected a number"),
+        ("gp", {"tolerance": 2.5}, "tolerance is 2.5; expected a finite number from 0 to 0.5"),
+        ("bpfa", {"stride": 100}, "stride is 100, more than the patches' side of 8"),
+        ("bpfa", {"atoms": 1e30}, "atoms is 1e\\+30; expected"),
+        ("ksvd", {"atoms": 10**6}, "atoms is 1000000; expected"),
+        ("fista", {"wavelet": 3}, "wavelet is 3; expected a str"),
+        ("iht", {"wavelet": None}, "wavelet is None; expected a str"),
+        ("unrolled-ista", {"weights": 5}, "weights is 5; expected the path"),
+        ("inpainting", {"weights": True}, "weights is True; expected the path"),
+        ("inpainting", {"weights": "x" * 5000}, "no weights file at"),
+    ],
+)
+def test_bad_options(method, options, match):
+    with pytest.raises(InputError, match=match) as caught:
+        reconstruct(SCAN, method, device="cpu", **options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("cls", {"iterations": 3.0}),
+        ("fista", {"iterations": 1e30}),
+        ("pnp", {"iterations": np.float32(2)}),
+        ("gp", {"samples": 2.0, "iterations": 5.0, "seed": np.int64(2)}),
+        ("gp", {"seed": 2**64}),
+        ("bpfa", {"side": 4.0, "stride": 2.0, "atoms": 8.0, "sweeps": 1.0, "samples": 1.0, "seed": np.int64(2)}),
+        ("ksvd", {"side": 4.0, "atoms": 8.0, "sparsity": 2.0, "iterations": 1.0}),
+    ],
+)
+def test_whole_numbers_of_any_type(method, options):
+    assert np.isfinite(reconstruct(SCAN, method, device="cpu", **options).image).all()
+
+
+@pytest.mark.parametrize("scans", [None, 5, SCAN, [], [SCAN, 1]])
+def test_no_movie(scans):
+    with pytest.raises(InputError, match="expected a movie's measurements"):
+        reconstruct_movie(scans)
+
+
+def test_a_movie_by_a_batch_size_of_another_type():
+    assert len(list(reconstruct_movie([SCAN, SCAN, SCAN], batch_size=2.0, device="cpu"))) == 3  # pyright: ignore[reportArgumentType]
+
+
+def test_rows_that_are_no_text(tmp_path):
+    file = tmp_path / "rows.csv"
+    file.write_bytes(b"\xff\xfe\n")
+    with pytest.raises(InputError, match="holds other columns"):
+        read_rows(file)
+
+
+@pytest.mark.parametrize("bench", [adaptation_table, ablation])
+@pytest.mark.parametrize("frames", [0, -1])
+def test_no_frames_to_judge_on(bench, frames, tmp_path):
+    with pytest.raises(InputError, match="number of frames is"):
+        bench(tmp_path, frames=frames, steps=1)
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_seed_draws_the_clusters_of_a_gaussian_process(monkeypatch):
+    seeds = []
+
+    def noted(*args, seed, **options):
+        seeds.append(seed)
+        return most_likely(*args, seed=seed, **options)
+
+    module = import_module("cs_recon.classical.gaussian_process")  # the package shows the function of that name
+    monkeypatch.setattr(module, "most_likely", noted)
+    reconstruct(SCAN, "gp", samples=0, seed=5, device="cpu")
+    assert seeds == [5]
+
+
+def test_read_noise_of_many_counts_takes_no_table():
+    """Whose size grows with the read noise: minutes and gigabytes from some hundreds of counts on."""
+    signal, read_noise = torch.tensor([0.0, 5.0, 200.0, 3000.0], dtype=torch.float64), 40.0
+    generator = torch.Generator().manual_seed(0)
+    counts = torch.poisson(signal.expand(200_000, 4), generator=generator)
+    noisy = counts + read_noise * torch.randn(counts.shape, generator=generator, dtype=torch.float64)
+    mean = generalised_anscombe(noisy, 1.0, 0.0, read_noise).mean(dim=0)
+    assert (inverse_generalised_anscombe(mean, 1.0, 0.0, read_noise) - signal).abs().max() < 0.5
+    scan = Measurement(1e4 * FRAME, np.ones(SHAPE, bool), counts_per_unit=20.0, read_noise=1000.0)
+    assert np.isfinite(reconstruct(scan, "full-scan", device="cpu").image).all()
