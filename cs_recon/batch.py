@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from cs_recon.fill import pyramid_fill
 from cs_recon.noise import estimate_noise
+from cs_recon.noise_models import noise_variance
 from cs_recon.operator import MaskedScan
 from cs_recon.wavelets import pad_to_multiple
 
@@ -153,13 +154,12 @@ def _noise_map(measurement: Measurement, signal: Tensor, scale: Tensor) -> Tenso
     """Return the noise a sample would have where the signal is `signal`, in units of `scale`."""
     if not measurement.noise_is_known:
         return torch.full_like(signal, estimate_noise(measurement)) / scale
-    variance = torch.full_like(signal, measurement.read_noise**2)
-    if measurement.counts_per_unit is not None:
-        variance = variance + (signal - measurement.black_level).clamp(min=0) / measurement.counts_per_unit
+    exposure: Tensor | float = 1.0
     if measurement.exposure is not None:
         # What was not scanned would have got the mean exposure.
         mean = float(measurement.exposure[measurement.mask].mean())
-        exposure = torch.from_numpy(np.where(measurement.mask, measurement.exposure, mean)).to(variance)
-        rows, cols = variance.shape[-2] - exposure.shape[-2], variance.shape[-1] - exposure.shape[-1]
-        variance = variance / F.pad(exposure, (0, cols, 0, rows), value=mean)
-    return variance.sqrt() / scale
+        told = torch.from_numpy(np.where(measurement.mask, measurement.exposure, mean)).to(signal)
+        rows, cols = signal.shape[-2] - told.shape[-2], signal.shape[-1] - told.shape[-1]
+        exposure = F.pad(told, (0, cols, 0, rows), value=mean)
+    read_noise, black_level = measurement.read_noise, measurement.black_level
+    return noise_variance(signal, measurement.counts_per_unit, black_level, read_noise, exposure).sqrt() / scale

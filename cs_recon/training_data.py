@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from simulate.scan import ScanPath
 
 _LINES = ("raster", "lines", "line-hop")
-_GUIDED = ("variable-density", "adaptive")
 SCHEMES = {
     "random": 0.25, "jittered-grid": 0.1, "bernoulli": 0.05, "hilbert": 0.03, "uniform-grid": 0.03,
     "variable-density": 0.04, "adaptive": 0.04, "poisson-disc": 0.08, "sobol": 0.03, "halton": 0.02, "r2": 0.03,
@@ -148,12 +147,12 @@ def random_path(scheme: str, frame: NDArray[np.float32], ratio: float, rng: np.r
     """Lay a scan over a frame; line schemes get two lines at least, guided ones look at the blurred frame."""
     if scheme in _LINES:
         ratio = max(ratio, 2 / frame.shape[0])
-    prior = None
-    if scheme in _GUIDED:
-        down, right = np.gradient(gaussian_filter(frame, 3.0))
-        edges = np.hypot(down, right)
-        prior = edges + 0.1 * edges.mean() + 1e-6
+    prior = edge_prior(frame) if schemes[scheme].needs_prior else None
     return scan_path(scheme, frame.shape, ratio, rng=rng, prior=prior)  # pyright: ignore[reportArgumentType]
 
 
-assert set(SCHEMES) == set(schemes.names), "every scan scheme has its share of the training pairs"
+def edge_prior(frame: NDArray) -> NDArray[np.float64]:
+    """Return what a guided scheme is told of a frame (H, W): the gradient of its blurred image, nowhere zero."""
+    down, right = np.gradient(gaussian_filter(frame, 3.0))
+    edges = np.hypot(down, right)
+    return edges + 0.1 * edges.mean() + 1e-6

@@ -19,10 +19,10 @@ from cs_recon.config import load_config
 from cs_recon.real_images import labelled_images, split_of
 from cs_recon.train_recon import UnrolledTraining, train_recon, validation_pairs
 from cs_recon.training import LoopConfig, train
-from cs_recon.training_data import PairConfig, ScanPairs
+from cs_recon.training_data import SCHEMES, PairConfig, ScanPairs
 from cs_recon.training_log import TrainingLog, draw_curve
 from cs_recon.unrolled import UnrolledConfig
-from simulate import InputError
+from simulate import InputError, schemes
 
 ROOT = Path(__file__).parents[1]
 SPLITS = ("train", "validation", "test")
@@ -383,3 +383,8 @@ def test_a_good_configuration(tmp_path):
     assert (config.loop.steps, config.loop.learning_rate, config.network.widths) == (3, 1.0, (4, 8))
     with pytest.raises(InputError, match="cannot read"):
         load_config(tmp_path / "missing.toml", UnrolledTraining)
+
+
+def test_every_scan_scheme_has_its_share_of_the_training_pairs():
+    assert set(SCHEMES) == set(schemes.names)
+    assert sum(SCHEMES.values()) == pytest.approx(1)

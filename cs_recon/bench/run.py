@@ -14,7 +14,6 @@ from zlib import crc32
 import numpy as np
 import pandas as pd
 import torch
-from scipy.ndimage import gaussian_filter
 
 from cs_recon.bench.frames import BENCH_SEED, FrameSource
 from cs_recon.bench.memory import measured
@@ -23,6 +22,7 @@ from cs_recon.bench.settings import SLOW, Options, bench_methods, run_method, se
 from cs_recon.device import pick_device
 from cs_recon.metrics import psnr, ssim
 from cs_recon.resolution import frc_resolution
+from cs_recon.training_data import edge_prior
 from simulate.detector import measure
 from simulate.errors import InputError, check_count, check_positive
 from simulate.schemes import scan_path, schemes
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 RATIOS = (0.02, 0.05, 0.1, 0.25, 0.5)
 DOSES = (5.0, 20.0, 100.0, 0.0)
 """Electrons where the frame is brightest; 0 for no noise."""
-
-_GUIDED = ("variable-density", "adaptive")
 
 
 @dataclass(frozen=True)
@@ -153,10 +151,7 @@ def bench(
 def scan_of(frame: NDArray[Any], index: int, scheme: str, ratio: float, peak_counts: float) -> Measurement:
     """Return the benchmark's scan of a frame: the same for every method, another for every frame, scheme and ratio."""
     seed = [BENCH_SEED, index, crc32(scheme.encode()), round(1e6 * ratio)]
-    prior = None
-    if scheme in _GUIDED:
-        edges = np.hypot.reduce(np.gradient(gaussian_filter(frame, 3.0)))
-        prior = edges + 0.1 * edges.mean() + 1e-6
+    prior = edge_prior(frame) if schemes[scheme].needs_prior else None
     path = scan_path(scheme, frame.shape, ratio, rng=np.random.default_rng(seed), prior=prior)  # pyright: ignore[reportArgumentType]
     rng = np.random.default_rng([*seed, round(1e3 * peak_counts)])
     return measure(frame, path, peak_counts=peak_counts or None, rng=rng)

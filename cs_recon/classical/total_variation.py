@@ -11,7 +11,7 @@ from cs_recon.admm import admm
 from cs_recon.classical.driver import Plan, log_grid, reconstruct_by
 from cs_recon.classical.iterate import Solver, misfit
 from cs_recon.reconstruction import Reconstruction, reconstructors
-from cs_recon.transforms import dct2, differences, differences_adjoint, idct2, laplacian_eigenvalues
+from cs_recon.transforms import differences, differences_adjoint, solve_screened_poisson
 from cs_recon.wavelets import soft_threshold
 from simulate.errors import check_kind
 
@@ -100,13 +100,12 @@ def tv_solver(*, anisotropic: bool) -> Solver:
 
     def solver(scan: MaskedScan, y: Tensor, parameter: Tensor, start: State) -> Iterator[tuple[State, Tensor]]:
         rho = _RHO * parameter
-        eigenvalues = 1 + _BALANCE * laplacian_eigenvalues(y)
 
         def analysis(x: Tensor) -> Tensor:
             return torch.cat([x, root * differences(x)], dim=1)
 
         def update(q: Tensor) -> Tensor:
-            return idct2(dct2(q[:, :1] + root * differences_adjoint(q[:, 1:])) / eigenvalues)
+            return solve_screened_poisson(q[:, :1] + root * differences_adjoint(q[:, 1:]), _BALANCE)
 
         def prox(z: Tensor) -> Tensor:
             image, d = scan.prox_l2(z[:, :1], y, 1 / rho), z[:, 1:]
