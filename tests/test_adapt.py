@@ -300,6 +300,6 @@ def test_the_command_writes_weights_that_reconstruct_takes(tmp_path, scans, firs
     assert (tmp_path / "image" / "0_reconstruction.tif").exists()
     assert main(["adapt", *files, "--out", str(out), "--method", "inpaint"]) == 2
     assert main(["adapt", files[0], "--out", str(out), "--init", first_weights, "--device", "cpu"]) == 2
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("cs-stem: error")]
+    errors = [line for line in capsys.readouterr().err.splitlines() if "cs-stem: error" in line]
     assert "did you mean 'inpainting'" in errors[0]
     assert "holds another run" in errors[-1]
