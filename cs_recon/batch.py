@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from cs_recon.fill import pyramid_fill
+from cs_recon.linear_estimate import linear_estimate
 from cs_recon.noise import estimate_noise
 from cs_recon.noise_models import noise_variance
 from cs_recon.operator import MaskedScan
@@ -47,6 +48,8 @@ class ScanBatch:
         What was subtracted and divided by.
     shape : (int, int)
         Frame shape before padding.
+    smooth : Tensor, shape (B, 1, H, W), optional
+        A better first guess by `linear_estimate`, for networks that start from it (`with_smooth`).
     """
 
     y: Tensor
@@ -57,6 +60,7 @@ class ScanBatch:
     offset: Tensor
     scale: Tensor
     shape: tuple[int, int]
+    smooth: Tensor | None = None
 
     def to(self, device: torch.device | str) -> ScanBatch:
         """Return the batch on another device."""
@@ -65,7 +69,12 @@ class ScanBatch:
         y, sigma, x0, noise, offset, scale = (
             tensor.to(device) for tensor in (self.y, self.sigma, self.x0, self.noise, self.offset, self.scale)
         )
-        return ScanBatch(y, scan, sigma, x0, noise, offset, scale, self.shape)
+        smooth = None if self.smooth is None else self.smooth.to(device)
+        return ScanBatch(y, scan, sigma, x0, noise, offset, scale, self.shape, smooth)
+
+    def with_smooth(self) -> ScanBatch:
+        """Return the batch with its `smooth` computed."""
+        return self if self.smooth is not None else replace(self, smooth=linear_estimate(self))
 
     def denormalise(self, x: Tensor) -> Tensor:
         """Crop images (B, 1, H, W) to the frame and bring them back to the measurements' unit, in float64."""

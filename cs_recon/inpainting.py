@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cs_recon.networks import UNSHUFFLE, GatedUnit, NetworkOutput, scale_down
+from cs_recon.networks import UNSHUFFLE, GatedUnit, NetworkOutput, check_start, first_guesses, scale_down
 from simulate.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from cs_recon.batch import ScanBatch
 
-CHANNELS = 4
-"""What the network sees of a scan: the first guess, the samples, the mask and the noise."""
+CHANNELS = {"pyramid": 4, "smooth": 5}
+"""What the network sees of a scan, by its start: the first guess or guesses, the samples, the mask and the noise."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,17 @@ class InpaintingConfig:
         Channels at strides 2, 4, 8, ... pixels.
     units : int
         Gated units of the encoder at each scale; the decoder has one.
+    start : {"pyramid", "smooth"}
+        The first guess that the network corrects: `ScanBatch.x0`, or `ScanBatch.smooth` (it then sees both).
     """
 
     widths: tuple[int, ...] = (48, 64, 96, 128)
     units: int = 2
+    start: str = "pyramid"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))
+        check_start(self.start)
         if len(self.widths) < 1 or min(self.widths) < 1 or self.units < 1:
             raise InputError(f"network of widths {self.widths} and {self.units} units; expected 1 or more of each")
 
@@ -66,13 +70,13 @@ class InpaintingConfig:
 
 
 class InpaintingUNet(nn.Module):
-    """The U-Net on a `ScanBatch`; see the module's docstring. Untrained, it returns the batch's first guess."""
+    """The U-Net on a `ScanBatch`; see the module's docstring. Untrained, it returns its first guess."""
 
     def __init__(self, config: InpaintingConfig | None = None) -> None:
         super().__init__()
         self.config = config or InpaintingConfig()
         widths = self.config.widths
-        folded = CHANNELS * UNSHUFFLE**2
+        folded = CHANNELS[self.config.start] * UNSHUFFLE**2
         self.inlet = nn.Conv2d(folded, widths[0], 3, padding=1)
         self.neighbours = nn.Conv2d(2 * folded, widths[0], 3, padding=1, bias=False)
         self.encode = nn.ModuleList(
@@ -89,10 +93,11 @@ class InpaintingUNet(nn.Module):
         self, batch: ScanBatch, before: ScanBatch | None = None, after: ScanBatch | None = None
     ) -> NetworkOutput:
         """Reconstruct a batch, with the scans of the frames before and after it, normalised alike, if there are any."""
-        x = self.inlet(_seen(batch))
+        start, seen = self._seen(batch)
+        x = self.inlet(seen)
         if before is not None or after is not None:
-            nothing = torch.zeros_like(_seen(batch))
-            pair = [nothing if scan is None else _seen(scan) for scan in (before, after)]
+            nothing = torch.zeros_like(seen)
+            pair = [nothing if scan is None else self._seen(scan)[1] for scan in (before, after)]
             x = x + self.neighbours(torch.cat(pair, 1))
         kept: list[Tensor] = []
         for scale, units in enumerate(self.encode):
@@ -106,16 +111,16 @@ class InpaintingUNet(nn.Module):
         correction, keep, log_sigma = (
             F.pixel_shuffle(part, UNSHUFFLE).float() for part in self.outlet(x).chunk(3, dim=1)
         )
-        image = batch.x0 + correction
+        image = start + correction
         image = image + torch.sigmoid(keep - 2) * batch.scan.mask * (batch.y - image)
         features = {"last": (x, UNSHUFFLE)}
         features |= {f"encoder/{UNSHUFFLE << scale}": (map_, UNSHUFFLE << scale) for scale, map_ in enumerate(kept)}
         return NetworkOutput(image, log_sigma - 1.5, features)
 
-
-def _seen(batch: ScanBatch) -> Tensor:
-    """Fold a scan's channels; a scan that samples nothing, which stands for an absent one, is all zeros."""
-    level = torch.log(batch.sigma + 1e-3) / 3
-    present = (batch.scan.mask.amax(dim=(1, 2, 3), keepdim=True) > 0).to(level.dtype)
-    channels = torch.cat([batch.x0, batch.y, batch.scan.mask, level], 1) * present
-    return F.pixel_unshuffle(channels, UNSHUFFLE)
+    def _seen(self, batch: ScanBatch) -> tuple[Tensor, Tensor]:
+        """Return the first guess, and a scan's channels folded: all zeros if it stands for an absent one."""
+        level = torch.log(batch.sigma + 1e-3) / 3
+        present = (batch.scan.mask.amax(dim=(1, 2, 3), keepdim=True) > 0).to(level.dtype)
+        start, guesses = first_guesses(batch, self.config.start)
+        channels = torch.cat([*(guesses or [start]), batch.y, batch.scan.mask, level], 1) * present
+        return start, F.pixel_unshuffle(channels, UNSHUFFLE)

@@ -85,7 +85,8 @@ def unrolled_ista(
     Returns
     -------
     list of Reconstruction
-        With a calibrated `sigma`, and the features ``"last"``, ``"codes/2"``, ``"codes/4"``, ... of the last step.
+        With a calibrated `sigma`, and the features of the last step: ``"last"``, ``"codes/2"``, ``"codes/4"``, ...,
+        and ``"state"``, which is the iterate, folded, and ``"last"``.
         Frames of more than a million pixels are computed by tiles, and come without features.
     """
     if preset not in PRESETS:
@@ -180,6 +181,8 @@ def _reconstruct(
     device = next(loaded.network.parameters()).device
     with torch.inference_mode():
         batch = make_batch(list(measurements), multiple=multiple, device=device)
+        if loaded.network.config.start == "smooth":
+            batch = batch.with_smooth()
         out = run(batch) if batch.y[0].numel() <= WHOLE_PIXELS else _tiled(run, batch, multiple)
         return denormalised(measurements, batch, out, loaded, preset=preset, within_noise=within_noise)
 

@@ -9,11 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from simulate.errors import InputError, nearest_name
+
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from cs_recon.batch import ScanBatch
+
 UNSHUFFLE = 2
 """Networks work on pixels folded into channels by this factor: half the resolution, four times the channels."""
+
+STARTS = ("pyramid", "smooth")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +40,21 @@ class NetworkOutput:
     log_sigma: Tensor
     features: dict[str, tuple[Tensor, int]]
     fast: tuple[Tensor, Tensor] | None = None
+
+
+def check_start(start: str) -> None:
+    """Raise `InputError` if there is no such first guess."""
+    if start not in STARTS:
+        raise InputError(f"start is {start!r}{nearest_name(str(start), STARTS)}; expected {' or '.join(STARTS)}")
+
+
+def first_guesses(batch: ScanBatch, start: str) -> tuple[Tensor, list[Tensor]]:
+    """Return the image that a network starts from, and what it sees of first guesses besides (each (B, 1, H, W))."""
+    if start == "pyramid":
+        return batch.x0, []
+    smooth = batch.with_smooth().smooth
+    assert smooth is not None
+    return smooth, [batch.x0, smooth]
 
 
 class ResidualUnit(nn.Module):

@@ -87,7 +87,8 @@ def train_recon(
         size = config.loop.batch_size
         pairs = ScanPairs(config.data, config.loop.seed, config.loop.steps * size)
         order = distributed.share(size, start, config.loop.steps)
-        part, collate = distributed.share_size(size), _Collate(model.config.multiple)
+        part = distributed.share_size(size)
+        collate = _Collate(model.config.multiple, smooth=model.config.start == "smooth")
         return iter(DataLoader(pairs, part, sampler=order, num_workers=workers, collate_fn=collate))
 
     def losses(item: object) -> dict[str, Tensor]:
@@ -156,19 +157,23 @@ def _image_and_sigma_loss(image: Tensor, log_sigma: Tensor, clean: Tensor) -> tu
 class _Collate:
     """Pairs to an item (picklable, for loader processes)."""
 
-    def __init__(self, multiple: int) -> None:
-        self.multiple = multiple
+    def __init__(self, multiple: int, *, smooth: bool) -> None:
+        self.multiple, self.smooth = multiple, smooth
 
     def __call__(self, pairs: list[Pair]) -> Item:
         torch.set_num_threads(1)
-        batch = make_batch([pair.scan for pair in pairs], multiple=self.multiple)
+        batch = self._start(make_batch([pair.scan for pair in pairs], multiple=self.multiple))
         clean = torch.from_numpy(np.stack([pair.clean for pair in pairs])[:, None])
         clean = ((clean - batch.offset) / batch.scale).float()
         if all(pair.before is None for pair in pairs):
             return Item(batch, clean)
         of = [pair.scan for pair in pairs]
-        before = neighbour_batch([pair.before for pair in pairs], of, batch)
-        return Item(batch, clean, before, neighbour_batch([pair.after for pair in pairs], of, batch))
+        before = self._start(neighbour_batch([pair.before for pair in pairs], of, batch))
+        after = self._start(neighbour_batch([pair.after for pair in pairs], of, batch))
+        return Item(batch, clean, before, after)
+
+    def _start(self, batch: ScanBatch) -> ScanBatch:
+        return batch.with_smooth() if self.smooth else batch
 
 
 def validation_pairs(config: ReconTraining, ratio: float, n: int = 40) -> Iterator[Pair]:

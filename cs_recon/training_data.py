@@ -107,11 +107,12 @@ class ScanPairs(Dataset[Pair]):
     def __getitem__(self, index: int) -> Pair:
         rng = np.random.default_rng([self.seed, index])
         while True:
-            frames = self._frames(rng)
             try:
+                frames = self._frames(rng)
                 scans = random_scans(frames, rng, self.config)
             except InputError:
-                # A blank crop, or a scan so sparse that all its samples are equal, teaches nothing: draw another.
+                # Particles that found no room, a blank crop, or a scan so sparse that all its samples are equal, which
+                # teaches nothing: draw another.
                 continue
             if len(scans) == 1:
                 return Pair(scans[0], frames[0])

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from cs_recon.ista import ista_step, shrink
-from cs_recon.networks import UNSHUFFLE, NetworkOutput, ResidualUnit
+from cs_recon.networks import UNSHUFFLE, NetworkOutput, ResidualUnit, check_start, first_guesses
 from cs_recon.wavelets import OrthogonalWavelet, soft_threshold
 from simulate.errors import InputError
 
@@ -52,6 +52,8 @@ class UnrolledConfig:
         Whether all steps share the refinement's weights (steps, thresholds and what the first step lacks excepted).
     wavelet, levels : str, int
         The orthogonal wavelet of the classical part.
+    start : {"pyramid", "smooth"}
+        The first guess: `ScanBatch.x0`, or `ScanBatch.smooth` (every step then sees both).
     fast_steps : int
         After how many steps the ``fast`` preset stops; training looks at the image there too. 0: two, or all if there
         are fewer.
@@ -63,12 +65,14 @@ class UnrolledConfig:
     tied: bool = False
     wavelet: str = "haar"
     levels: int = 3
+    start: str = "pyramid"
     fast_steps: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))
         if self.steps < 1 or len(self.widths) < 1 or min(self.widths) < 1:
             raise InputError(f"network of {self.steps} steps and widths {self.widths}; expected 1 or more of each")
+        check_start(self.start)
         if self.fast_steps == 0:
             object.__setattr__(self, "fast_steps", min(2, self.steps))
         elif not 1 <= self.fast_steps <= self.steps:
@@ -101,19 +105,22 @@ class UnrolledISTA(nn.Module):
 
     def forward(self, batch: ScanBatch, steps: int | None = None) -> NetworkOutput:
         """Reconstruct a batch, by the first `steps` steps or all of them."""
-        x, hidden = batch.x0, None
+        x, seen = first_guesses(batch, self.config.start)
+        hidden: Tensor | None = None
         codes: dict[str, tuple[Tensor, int]] = {}
         fast: tuple[Tensor, Tensor] | None = None
         # Noise from 1e-3 to 10 standard deviations, on a scale that a convolution can read.
         level = torch.log(batch.sigma + 1e-3) / 3
-        context = F.pixel_unshuffle(torch.cat([batch.scan.mask, level], 1), UNSHUFFLE)
+        context = F.pixel_unshuffle(torch.cat([batch.scan.mask, level, *seen], 1), UNSHUFFLE)
         for k, step in enumerate(self.steps[:steps], start=1):
             assert isinstance(step, UnrolledStep)
             x, hidden, codes = step(x, hidden, batch, context, self.wavelet)
             if self.training and k == self.config.fast_steps:
                 fast = x, self._log_sigma(hidden)
         assert hidden is not None
-        return NetworkOutput(x, self._log_sigma(hidden), {"last": (hidden, UNSHUFFLE), **codes}, fast)
+        state = torch.cat([F.pixel_unshuffle(x, UNSHUFFLE).to(hidden.dtype), hidden], 1)
+        features = {"state": (state, UNSHUFFLE), "last": (hidden, UNSHUFFLE), **codes}
+        return NetworkOutput(x, self._log_sigma(hidden), features, fast)
 
     def _log_sigma(self, hidden: Tensor) -> Tensor:
         return F.pixel_shuffle(self.sigma_head(hidden), UNSHUFFLE).float()
@@ -128,8 +135,10 @@ class UnrolledStep(nn.Module):
         # Thresholds in units of the noise (plus a little, for noise-free scans), coarse to fine.
         self.log_threshold = nn.Parameter(torch.linspace(-2.5, -0.5, config.levels))
         hidden = 0 if first else config.widths[0]
-        # In: the point after the gradient step and what shrinkage made of it, the mask, the noise, and the features.
-        self.refine = MultiScaleRefinement(4 * UNSHUFFLE**2 + hidden, config.widths, config.deep)
+        # In: the point after the gradient step and what shrinkage made of it, the mask, the noise,
+        # the first guesses, and the features.
+        seen = 4 if config.start == "pyramid" else 6
+        self.refine = MultiScaleRefinement(seen * UNSHUFFLE**2 + hidden, config.widths, config.deep)
 
     def thresholds(self, noise: Tensor) -> list[Tensor]:
         """Return the shrinkage thresholds by level, coarse to fine, for noise levels (B, 1, 1, 1)."""

@@ -47,8 +47,9 @@ def random_config(rng: np.random.Generator, shape: tuple[int, int] = (256, 256))
     diameter_nm = diameter_px * pixel_nm
     spread = float(rng.uniform(0.02, 0.45))
     arrangement = str(rng.choice(list(_ARRANGEMENTS), p=list(_ARRANGEMENTS.values())))
-    # Apart, log-normal particles with their large ones get no denser than this.
-    coverage = float(rng.uniform(0.02, 0.45 if arrangement in ("random", "clustered") else 0.3))
+    hole_share = float(rng.uniform(0.1, 0.5)) if rng.random() < 0.12 else 0.0
+    # Apart, log-normal particles with their large ones get no denser than this on what the holes leave of the film.
+    coverage = float(rng.uniform(0.02, 0.45 if arrangement in ("random", "clustered") else 0.3)) * (1 - hole_share)
     mean_square = diameter_px**2 * np.exp(2 * spread**2)
     n_particles = int(np.clip(coverage * shape[0] * shape[1] / (np.pi / 4 * mean_square), 1, 400))
     mode = str(rng.choice(list(_MODES), p=list(_MODES.values())))
@@ -57,10 +58,10 @@ def random_config(rng: np.random.Generator, shape: tuple[int, int] = (256, 256))
     film_per_nm = MODES[mode].depth_per_nm(MATERIALS["C"])
     support = Support(
         thickness_nm=min(depth / contrast, 1.5) / film_per_nm,
-        texture=float(rng.uniform(0, 0.12)),
-        texture_nm=float(rng.uniform(0.8, 2.5)) * pixel_nm,
+        texture=float(rng.uniform(0, 0.2)) * float(rng.uniform(0.2, 1.0)),
+        texture_nm=float(np.exp(rng.uniform(np.log(0.6), np.log(7.0)))) * pixel_nm,
         ramp=float(rng.uniform(0, 0.6)),
-        hole_share=float(rng.uniform(0.1, 0.5)) if rng.random() < 0.12 else 0.0,
+        hole_share=hole_share,
         hole_nm=float(rng.uniform(0.3, 1.0)) * min(shape) * pixel_nm,
         contamination_nm=depth / film_per_nm * float(rng.uniform(0.05, 0.5)) if rng.random() < 0.15 else 0.0,
     )

@@ -135,7 +135,7 @@ def _padded(batch: ScanBatch, margin: int) -> ScanBatch:
     weights = None if batch.scan.weights is None else F.pad(batch.scan.weights, sides)
     sigma, x0 = (F.pad(tensor, sides, mode="replicate") for tensor in (batch.sigma, batch.x0))
     scan = MaskedScan(F.pad(batch.scan.mask, sides), weights)
-    return replace(batch, y=F.pad(batch.y, sides), scan=scan, sigma=sigma, x0=x0)
+    return replace(batch, y=F.pad(batch.y, sides), scan=scan, sigma=sigma, x0=x0, smooth=None)
 
 
 def _data_term(scans: list[Measurement], batch: ScanBatch, weighting: str) -> tuple[MaskedScan, Tensor]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
 from cs_recon.classical.driver import Plan, log_grid, reconstruct_by
 from cs_recon.classical.iterate import misfit
+from cs_recon.linear_estimate import conjugate_gradients
 from cs_recon.reconstruction import Reconstruction, reconstructors
-from cs_recon.transforms import dct2, idct2, laplacian_eigenvalues
+from cs_recon.transforms import laplacian_eigenvalues
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -71,31 +70,6 @@ def cls(
 
 def solve_smooth(scan: MaskedScan, y: Tensor, parameter: Tensor, start: State) -> Iterator[tuple[State, Tensor]]:
     r"""Yield the iterates of preconditioned conjugate gradients for :math:`(A^T W A + \lambda L^2) x = A^T W y`."""
-    squared = parameter * laplacian_eigenvalues(y) ** 2
-    zero = torch.zeros_like(y)
-    diagonal = scan.gradient(torch.ones_like(y), zero).mean(dim=(1, 2, 3), keepdim=True)
-
-    def penalty_gradient(x: Tensor) -> Tensor:
-        return idct2(dct2(x) * squared)
-
-    def precondition(r: Tensor) -> Tensor:
-        return idct2(dct2(r) / (diagonal + squared))
-
-    x = start[0]
-    r = -scan.gradient(x, y) - penalty_gradient(x)
-    p = preconditioned = precondition(r)
-    product = _dot(r, preconditioned)
-    while True:
-        curved = scan.gradient(p, zero) + penalty_gradient(p)
-        # At the solution the direction vanishes: 0 / 0 is a step of 0.
-        step = product / _dot(p, curved).clamp(min=1e-30)
-        x, r = x + step * p, r - step * curved
-        preconditioned = precondition(r)
-        new = _dot(r, preconditioned)
-        p = preconditioned + new / product.clamp(min=1e-30) * p
-        product = new
-        yield (x,), misfit(scan, x, y) + 0.5 * (x * penalty_gradient(x)).sum(dim=(1, 2, 3))
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).sum(dim=(1, 2, 3), keepdim=True)
+    penalty = parameter * laplacian_eigenvalues(y) ** 2
+    for x, penalised in conjugate_gradients(scan, y, penalty, start[0]):
+        yield (x,), misfit(scan, x, y) + 0.5 * (x * penalised).sum(dim=(1, 2, 3))
