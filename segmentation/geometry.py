@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from segmentation.polygons import Widths, polygon_widths
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -30,12 +32,18 @@ CROFTON_MOVES = ((0, 1), (1, 0), (1, 1), (1, -1), (1, 2), (2, 1), (1, -2), (2, -
 def crofton_perimeters(compact: NDArray[np.int32], n_labels: int, pixel_sizes: tuple[float, float]) -> NDArray:
     r"""Perimeter of every label from the Cauchy-Crofton formula.
 
-    .. math:: P = \frac12 \sum_d \Delta\theta_d \, \frac{a}{\lvert v_d \rvert} \, N_d
+    .. math:: P_0 = \frac12 \sum_d \Delta\theta_d \, \frac{a}{\lvert v_d \rvert} \, N_d
 
     where :math:`N_d` counts the neighbouring pairs along the grid direction :math:`v_d` of which one pixel is in the
     particle and the other is not, :math:`a` is the pixel's area, :math:`a / \lvert v_d \rvert` the spacing of the
     grid lines in that direction and :math:`\Delta\theta_d` the share of the half circle that is nearest to it. Eight
     directions, in physical lengths, so pixels need not be square. The frame's edge counts as boundary.
+
+    A grid line sees pixel centres :math:`\lvert v_d \rvert` apart and misses shorter chords: on a disk of radius
+    :math:`R` it finds a share :math:`\lvert v_d \rvert^2 / 24 R^2` too little (the missed chord lengths integrated over
+    both rims). Each direction is put right by half of that, with :math:`R = P_0 / 2\pi`, and at most by a twelfth. The
+    whole of it would make the mean right, which half leaves 0.7 % too small at a radius of 3 pixels, but some disks of
+    that radius are squares of pixels: half keeps them all within the error below.
 
     Parameters
     ----------
@@ -70,21 +78,25 @@ def crofton_perimeters(compact: NDArray[np.int32], n_labels: int, pixel_sizes: t
     height, width = padded.shape
     lengths = [float(np.hypot(rows * row_size, cols * col_size)) for rows, cols in CROFTON_MOVES]
     weights = _angle_shares([float(np.arctan2(r * row_size, c * col_size)) for r, c in CROFTON_MOVES])
-    total = np.zeros(n_labels + 1)
-    for (rows, cols), length, weight in zip(CROFTON_MOVES, lengths, weights, strict=True):
+    parts = np.zeros((len(CROFTON_MOVES), n_labels + 1))
+    for part, (rows, cols), length, weight in zip(parts, CROFTON_MOVES, lengths, weights, strict=True):
         here = padded[: height - rows, max(0, -cols) : width - max(0, cols)]
         there = padded[rows:, max(0, cols) : width - max(0, -cols)]
         crossing = here != there
-        crossings = np.bincount(here[crossing], minlength=n_labels + 1)
-        crossings += np.bincount(there[crossing], minlength=n_labels + 1)
-        total += crossings * (weight * row_size * col_size / length)
-    return total[1:] / 2
+        part += np.bincount(here[crossing], minlength=n_labels + 1)
+        part += np.bincount(there[crossing], minlength=n_labels + 1)
+        part *= weight * row_size * col_size / length / 2
+    parts = parts[:, 1:]
+    radius = parts.sum(axis=0) / (2 * np.pi)
+    missed = np.square(lengths)[:, None] / (24 * radius**2)
+    correction = np.minimum(missed, 1 / 6) / 2
+    return (parts * (1 + correction)).sum(axis=0)
 
 
-def feret_and_hull(
+def convex_hulls(
     compact: NDArray[np.int32], n_labels: int, pixel_sizes: tuple[float, float]
-) -> tuple[NDArray, NDArray, NDArray]:
-    """Smallest and largest Feret diameter of every label, and the number of pixels in its convex hull.
+) -> tuple[Widths, NDArray[np.float64]]:
+    """Feret diameters, perimeter and enclosing circle of every label's convex hull, and the pixels in it.
 
     Parameters
     ----------
@@ -97,7 +109,7 @@ def feret_and_hull(
 
     Returns
     -------
-    feret_min, feret_max : ndarray of float64, shape (N,)
+    widths : Widths
         In the unit of `pixel_sizes`; see `outer_polygon` for how exact they are.
     hull_pixels : ndarray of float64, shape (N,)
         Pixel centres in or on the convex hull of the particle's pixel centres (its own pixels at least).
@@ -107,16 +119,18 @@ def feret_and_hull(
     >>> import numpy as np
     >>> frame = np.zeros((8, 12), np.int32)
     >>> frame[2:5, 3:7] = 1
-    >>> [float(values[0]) for values in feret_and_hull(frame, 1, (1.0, 1.0))]
-    [3.0, 5.0, 12.0]
+    >>> widths, hull_pixels = convex_hulls(frame, 1, (1.0, 1.0))
+    >>> widths.feret_min.round(6).tolist(), widths.feret_max.round(6).tolist(), hull_pixels.tolist()
+    ([3.0], [5.0], [12.0])
     """
-    feret_min, feret_max, hull_pixels = np.empty(n_labels), np.empty(n_labels), np.empty(n_labels)
+    hull_pixels = np.empty(n_labels)
     scale = np.array(pixel_sizes[::-1])
+    polygons: list[NDArray] = []
     for index, (rows, starts, ends) in enumerate(_row_extents(compact, n_labels)):
         hull = grid_hull(rows, starts, ends)
         hull_pixels[index] = pixels_in_hull(hull)
-        feret_min[index], feret_max[index] = feret_diameters(np.array(outer_polygon(hull)) * scale)
-    return feret_min, feret_max, hull_pixels
+        polygons.append(np.array(outer_polygon(hull)) * scale)
+    return polygon_widths(polygons), hull_pixels
 
 
 def grid_hull(rows: list[int], starts: list[int], ends: list[int]) -> list[GridPoint]:
@@ -184,25 +198,6 @@ def outer_polygon(hull: list[GridPoint]) -> list[Point]:
         cross = ax * by - ay * bx
         polygon.append((center_x + (by - ay) / cross, center_y + (ax - bx) / cross))
     return polygon
-
-
-def feret_diameters(polygon: NDArray) -> tuple[float, float]:
-    """Smallest and largest width of a convex polygon, corners (M, 2) in order around it.
-
-    The largest is the largest distance of two corners, the smallest the smallest width across an edge (rotating
-    calipers).
-
-    >>> import numpy as np
-    >>> feret_diameters(np.array([(0.0, 0.0), (4.0, 0.0), (4.0, 3.0), (0.0, 3.0)]))
-    (3.0, 5.0)
-    """
-    x, y = polygon[:, 0], polygon[:, 1]
-    distance2 = (x[:, None] - x) ** 2 + (y[:, None] - y) ** 2
-    edge_x, edge_y = np.roll(x, -1) - x, np.roll(y, -1) - y
-    length = np.hypot(edge_x, edge_y)
-    keep = length > 1e-9 * length.max()
-    heights = (x[:, None] * edge_y[keep] - y[:, None] * edge_x[keep]) / length[keep]
-    return float((heights.max(0) - heights.min(0)).min()), float(np.sqrt(distance2.max()))
 
 
 def _chain(points: list) -> list:

@@ -7,15 +7,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from segmentation.geometry import crofton_perimeters, feret_and_hull
-from segmentation.instances import Instances, as_instances, check_image_of, compact_labels
-from simulate.errors import InputError, pixel_size_pair
+from segmentation.circles import backgrounds, inscribed_diameters
+from segmentation.geometry import convex_hulls, crofton_perimeters
+from segmentation.instances import MASK_SIZE, Instances, as_instances, check_image_of, compact_labels
+from segmentation.outlines import mask_areas
+from segmentation.size_interval import check_confidence, mean_displacement_sd, size_intervals
+from simulate.errors import InputError, nearest_name, pixel_size_pair
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
-def measure(instances: Instances | ArrayLike, image: ArrayLike | None = None) -> pd.DataFrame:
+OUTLINES = ("auto", "pixels", "masks")
+
+
+def measure(
+    instances: Instances | ArrayLike,
+    image: ArrayLike | None = None,
+    *,
+    sigma: ArrayLike | None = None,
+    confidence: float = 0.95,
+    outline: str = "auto",
+) -> pd.DataFrame:
     r"""Measure every particle of a frame.
 
     Lengths are in nm and areas in nm² where the pixel size is known (`_nm`, `_nm2`), else in pixels (`_px`, `_px2`).
@@ -26,7 +39,17 @@ def measure(instances: Instances | ArrayLike, image: ArrayLike | None = None) ->
     instances : Instances or array_like of int, shape (H, W)
         The particles, or a label map (then measured in pixels).
     image : array_like, shape (H, W), optional
-        Image to take `mean_intensity` from; `instances.intensity` if None.
+        Image to take intensities from; `instances.intensity` if None.
+    sigma : array_like, shape (H, W), optional
+        Standard deviation of the image's error in its unit: `Reconstruction.sigma`. With it the table gets intervals.
+    confidence : float
+        Of those intervals, above 0 and below 1.
+    outline : {"auto", "pixels", "masks"}
+        What `area` and `equivalent_diameter` are taken from: the label map's pixels, or the sub-pixel outlines of the
+        mask probabilities (`segmentation.outlines`). "auto" takes the outlines of particles whose masks are finer than
+        the pixels (boxes of less than 28 pixels, by their geometric mean) where there are masks, and pixels for the
+        others. Pixels count too where the outline holds less than half or more than twice of them, as when others
+        cover the most of a particle.
 
     Returns
     -------
@@ -35,27 +58,45 @@ def measure(instances: Instances | ArrayLike, image: ArrayLike | None = None) ->
 
         - `label`
         - `x`, `y`: centroid in pixels, 0 at the centre of the first pixel, as trackpy and scikit-image have it
-        - `area`: number of pixels times the area of one
+        - `area`: see `outline`; the number of pixels times the area of one without masks
         - `equivalent_diameter`: of the disk of equal area, :math:`\sqrt{4A/\pi}`
-        - `feret_min`, `feret_max`: smallest and largest caliper width (`segmentation.geometry.outer_polygon` says how
-          exact: half a pixel, and a disk's largest width is about half a pixel too long)
+        - `equivalent_diameter_low`, `equivalent_diameter_high`: limits that hold the true one with the probability
+          `confidence` (`segmentation.size_interval`), and `area_low`, `area_high` of disks of those; only with sigma
+        - `feret_min`, `feret_max`: smallest and largest caliper width (ISO 13322-1), right within half a pixel;
+          a disk's largest width is about half a pixel too long (`segmentation.geometry.outer_polygon`)
+        - `feret_perpendicular`: caliper width at right angles to `feret_min`
         - `major_axis`, `minor_axis`: full axes of the ellipse with the particle's second moments, each pixel counted
           as a rectangle, not a point: :math:`4\sqrt{\lambda_{1,2}}`
         - `perimeter`: Crofton's (`segmentation.geometry.crofton_perimeters`); the frame's edge counts as boundary
-        - `circularity`: :math:`4 \pi A / P^2`; 1 within 0.065 for disks of radius 3 pixels and more, so it may exceed 1
+        - `circularity`: :math:`4 \pi A / P^2`; 1 within 0.06 for disks of radius 3 pixels and more, so it may exceed 1
+        - `roundness`: :math:`4 A / \pi F_\mathrm{max}^2` (ISO 9276-6), in (0, 1], 1 for a disk
         - `aspect_ratio`: major axis over minor axis, at least 1
         - `solidity`: the particle's pixels over all pixels in its convex hull, in (0, 1], 1 for every convex shape
+        - `convexity`: perimeter of the convex hull over `perimeter`, in (0, 1] (ISO 9276-6)
+        - `inscribed_diameter`, `enclosing_diameter`: of the largest circle inside (`segmentation.circles`) and the
+          smallest one around the particle
         - `eccentricity`: :math:`\sqrt{1 - (b/a)^2}` of the axes, in [0, 1)
         - `orientation_deg`: angle of the major axis, counter-clockwise from the direction of the columns (x, to the
           right) as the image is seen, in (-90, 90]; without meaning where the axes are equal
         - `touches_border`: True if a pixel lies at the frame's edge, so that the particle is cut
-        - `mean_intensity`: only where an image is known
+        - `bbox_x0`, `bbox_y0`, `bbox_x1`, `bbox_y1`: its pixels' bounding box in pixels, as pixel edges: the pixel in
+          column 3 reaches from 3 to 4
+        - `mean_intensity`, `integrated_intensity`: mean and sum over its pixels; only where an image is known
+        - `background_intensity`: median of the ring from 2 to 5 pixels around it, other particles and what is nearer to
+          them left out; NaN where nothing of the ring is left
+        - `net_intensity`: sum over its pixels of the intensity above that background
         - `score`: the segmentation's, in [0, 1]
 
     Raises
     ------
     InputError
-        If the label map is not one, or the image does not fit it.
+        If the label map is not one, the image does not fit it, or there are no masks for the outline "masks".
+
+    References
+    ----------
+    ISO 13322-1:2014, "Particle size analysis - Image analysis methods - Part 1: Static image analysis methods".
+    ISO 9276-6:2008, "Representation of results of particle size analysis - Part 6: Descriptive and quantitative
+    representation of particle shape and morphology".
 
     Examples
     --------
@@ -67,6 +108,7 @@ def measure(instances: Instances | ArrayLike, image: ArrayLike | None = None) ->
     [30.0, 20.0, 10.05, 0.96]
     """
     particles = as_instances(instances)
+    area_px = _areas(particles, outline)
     intensity = particles.intensity if image is None else check_image_of(image, particles.shape)
     unit = "px" if particles.pixel_size_nm is None else "nm"
     pixel_sizes = pixel_size_pair(particles.pixel_size_nm)
@@ -77,31 +119,57 @@ def measure(instances: Instances | ArrayLike, image: ArrayLike | None = None) ->
     index = compact[rows, cols] - 1
     n_pixels = np.bincount(index, minlength=n_labels)
     x, y = _means(cols, index, n_pixels), _means(rows, index, n_pixels)
-    area = n_pixels * (pixel_sizes[0] * pixel_sizes[1])
+    pixel_area = pixel_sizes[0] * pixel_sizes[1]
+    area = np.where(np.isnan(area_px), n_pixels, area_px) * pixel_area
     perimeter = crofton_perimeters(compact, n_labels, pixel_sizes)
-    feret_min, feret_max, hull_pixels = feret_and_hull(compact, n_labels, pixel_sizes)
+    hulls, hull_pixels = convex_hulls(compact, n_labels, pixel_sizes)
     major, minor, orientation = _ellipse((rows - y[index]), (cols - x[index]), index, n_pixels, pixel_sizes)
+
+    diameter = np.sqrt(4 * area / np.pi)
+    check_confidence(confidence)
+    intervals: dict[str, NDArray] = {}
+    if sigma is not None:
+        displacement = mean_displacement_sd(
+            particles, intensity, sigma=sigma, perimeter=perimeter, counted=np.isnan(area_px)
+        )
+        for end, limit in zip(
+            ("low", "high"), size_intervals(diameter, perimeter, displacement, confidence), strict=True
+        ):
+            intervals |= {f"equivalent_diameter_{end}_{unit}": limit, f"area_{end}_{unit}2": np.pi / 4 * limit**2}
 
     columns: dict[str, NDArray] = {
         "label": particles.ids.astype(np.int64),
         "x": x,
         "y": y,
         f"area_{unit}2": area,
-        f"equivalent_diameter_{unit}": np.sqrt(4 * area / np.pi),
-        f"feret_min_{unit}": feret_min,
-        f"feret_max_{unit}": feret_max,
+        f"equivalent_diameter_{unit}": diameter,
+        **intervals,
+        f"feret_min_{unit}": hulls.feret_min,
+        f"feret_max_{unit}": hulls.feret_max,
+        f"feret_perpendicular_{unit}": hulls.feret_perpendicular,
         f"major_axis_{unit}": major,
         f"minor_axis_{unit}": minor,
         f"perimeter_{unit}": perimeter,
-        "circularity": 4 * np.pi * area / perimeter**2,
+        f"inscribed_diameter_{unit}": inscribed_diameters(compact, n_labels, pixel_sizes),
+        f"enclosing_diameter_{unit}": hulls.enclosing_diameter,
+        # Ratios compare what is taken from the same outline: that of the pixels.
+        "circularity": 4 * np.pi * n_pixels * pixel_area / perimeter**2,
+        "roundness": np.minimum(4 * n_pixels * pixel_area / (np.pi * hulls.feret_max**2), 1),
         "aspect_ratio": major / minor,
         "solidity": n_pixels / hull_pixels,
+        "convexity": np.minimum(hulls.perimeter / perimeter, 1),
         "eccentricity": np.sqrt(1 - (minor / major) ** 2),
         "orientation_deg": orientation,
         "touches_border": _touches_border(compact, n_labels),
     }
+    columns |= _bounding_boxes(rows, cols, index, n_labels)
     if intensity is not None:
-        columns["mean_intensity"] = _means(intensity[rows, cols], index, n_pixels)
+        total = np.bincount(index, weights=intensity[rows, cols], minlength=n_labels)
+        background, _ = backgrounds(intensity, compact, n_labels)
+        columns["mean_intensity"] = total / n_pixels
+        columns["integrated_intensity"] = np.asarray(total, dtype=np.float64)
+        columns["background_intensity"] = background
+        columns["net_intensity"] = total - n_pixels * background
     columns["score"] = particles.scores
     return pd.DataFrame(columns)
 
@@ -138,7 +206,7 @@ def summary(table: pd.DataFrame) -> dict[str, float]:
     (2, 4.51)
     """
     stem = "equivalent_diameter_"
-    units = [name.removeprefix(stem) for name in table.columns if name.startswith(stem)]
+    units = [unit for unit in ("nm", "px") if stem + unit in table]
     if len(units) != 1 or "touches_border" not in table:
         raise InputError(
             f"the table has {len(units)} columns of equivalent diameters and {len(table.columns)} in all; "
@@ -160,6 +228,33 @@ def summary(table: pd.DataFrame) -> dict[str, float]:
         f"d50_{unit}": float(median),
         f"d90_{unit}": float(d90),
     }
+
+
+def _areas(particles: Instances, outline: str) -> NDArray[np.float64]:
+    """Areas in pixels inside the masks' outlines, NaN for particles whose pixels are to be counted."""
+    if outline not in OUTLINES:
+        raise InputError(
+            f"outline is {outline!r}{nearest_name(str(outline), OUTLINES)}; expected one of {', '.join(OUTLINES)}"
+        )
+    n_pixels = np.bincount(compact_labels(particles.labels, particles.ids).ravel(), minlength=len(particles) + 1)[1:]
+    if outline == "pixels" or (outline == "auto" and particles.masks is None):
+        return np.full(len(particles), np.nan)
+    areas = mask_areas(particles)
+    kept = (areas > n_pixels / 2) & (areas < 2 * n_pixels)
+    if outline == "auto":
+        boxes = particles.boxes
+        kept &= (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) < MASK_SIZE**2
+    return np.where(kept, areas, np.nan)
+
+
+def _bounding_boxes(rows: NDArray, cols: NDArray, index: NDArray, n_labels: int) -> dict[str, NDArray]:
+    boxes: dict[str, NDArray] = {}
+    for name, values in (("x", cols), ("y", rows)):
+        low, high = np.full(n_labels, np.iinfo(np.int64).max), np.zeros(n_labels, dtype=np.int64)
+        np.minimum.at(low, index, values)
+        np.maximum.at(high, index, values + 1)
+        boxes |= {f"bbox_{name}0": low, f"bbox_{name}1": high}
+    return {name: boxes[name] for name in ("bbox_x0", "bbox_y0", "bbox_x1", "bbox_y1")}
 
 
 def _means(values: NDArray, index: NDArray, n_pixels: NDArray) -> NDArray[np.float64]:

@@ -53,7 +53,8 @@ def offsets(n, seed=0):
 def test_disks_are_round(radius):
     assert abs(one(disk(radius)).circularity - 1) < 0.06
     rows = [one(disk(radius, offset=offset)) for offset in offsets(20)]
-    assert max(abs(row.circularity - 1) for row in rows) < 0.065
+    assert max(abs(row.circularity - 1) for row in rows) < 0.06
+    assert abs(np.mean([row.circularity for row in rows]) - 1) < 0.03
     assert min(row.solidity for row in rows) == 1
     assert max(row.aspect_ratio for row in rows) < 1 + 1.6 / radius
     diameters = np.array([row.equivalent_diameter_px for row in rows]) / (2 * radius)
@@ -186,9 +187,11 @@ def test_each_of_many_particles_is_measured_as_if_alone():
     image = rng.random(frame.shape)
     table = measure(frame, image)
     assert table["label"].tolist() == sorted(ids)
+    # What surrounds a particle differs when the others are gone.
+    alone_only = ["label", "background_intensity", "net_intensity"]
     for _, row in table.iterrows():
         alone = measure((frame == row.label) * 5, image).iloc[0]
-        np.testing.assert_allclose(alone.drop("label").astype(float), row.drop("label").astype(float), rtol=1e-6)
+        np.testing.assert_allclose(alone.drop(alone_only).astype(float), row.drop(alone_only).astype(float), rtol=1e-6)
         assert row.mean_intensity == pytest.approx(image[frame == row.label].mean(), rel=1e-5)
 
 

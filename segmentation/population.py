@@ -1,0 +1,247 @@
+r"""Statistics of a particle population: percentiles, fits and their intervals, put right for the frame's border."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from segmentation.population_fits import fit_distributions
+from segmentation.size_interval import check_confidence
+from simulate.errors import InputError, PixelSize, check_count, check_rng, check_shape, pixel_size_pair
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LARGEST_WEIGHT = 5.0
+"""Border weights are clipped here: a particle nearly as wide as the frame would outweigh all others."""
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    r"""What the particles of one or several frames tell of their population.
+
+    Attributes
+    ----------
+    statistics : pandas.DataFrame
+        `value`, `low`, `high` of `d10`, `d50`, `d90` (number-weighted), `area_d10`, `area_d50`, `area_d90`
+        (area-weighted), `mean`, `sd`, `geometric_mean` and `geometric_sd` of the equivalent diameter in `unit` (the
+        last has none). NaN without particles; limits NaN with fewer than two.
+    fits : pandas.DataFrame
+        See `segmentation.population_fits.fit_distributions`.
+    sizes, weights : ndarray of float64, shape (N,)
+        Equivalent diameters of the particles that the border does not cut, and their border weights.
+    unit : {"nm", "px"}
+        Of the sizes.
+    count, touching_border, n_frames : int
+        All particles, those that the border cuts, and the frames they are of.
+    effective_n : float
+        As many particles of equal weights say as much, :math:`(\sum w)^2 / \sum w^2`.
+    coverage : float
+        Share of the frames' area that lies under particles, cut ones too.
+    number_density : float
+        Particles per area of the unit squared, :math:`\sum w / A`: unbiased, as particles of every size are found
+        whole with the probability :math:`1 / w`.
+    more_to_halve : int
+        Particles to measure beside the present ones until intervals are half as wide: they go with
+        :math:`1 / \sqrt{n}`, so three times as many.
+    """
+
+    statistics: pd.DataFrame
+    fits: pd.DataFrame
+    sizes: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    unit: str
+    count: int
+    touching_border: int
+    n_frames: int
+    effective_n: float
+    coverage: float
+    number_density: float
+    more_to_halve: int
+
+    def particles_needed(self, statistic: str, half_width: float) -> int:
+        """Return how many particles in all give a statistic an interval of +- `half_width` (its unit)."""
+        if statistic not in self.statistics.index:
+            raise InputError(f"statistic is {statistic!r}; expected one of {', '.join(self.statistics.index)}")
+        low, high = self.statistics.loc[statistic, ["low", "high"]].to_numpy(dtype=np.float64)
+        if not (np.isfinite(low) and half_width > 0):
+            raise InputError(f"half_width is {half_width!r}; expected a number above 0 and at least two particles")
+        return ceil(self.sizes.size * ((high - low) / 2 / half_width) ** 2)
+
+
+def population(
+    table: pd.DataFrame,
+    shape: tuple[int, int],
+    *,
+    pixel_size_nm: PixelSize | None = None,
+    confidence: float = 0.95,
+    n_resamples: int = 1000,
+    rng: np.random.Generator | int | None = 0,
+) -> Population:
+    r"""Describe the population that a table of particles is a sample of.
+
+    Particles that the frame's border cuts have no size and are left out, and they are the larger ones. Each whole
+    particle of the widths :math:`F_x, F_y` stands for
+
+    .. math:: w = \frac{W_x W_y}{(W_x - F_x)(W_y - F_y)}
+
+    particles, one over the probability that one of its size lies whole within a frame of :math:`W_x \times W_y` (at
+    most 5). Limits are percentiles of bootstrap samples, particles drawn with their weights.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        From `segmentation.measure`, or tables of frames of one shape and pixel size joined, with a column `frame`.
+    shape : (int, int)
+        Frame shape in pixels.
+    pixel_size_nm : float or (float, float), optional
+        Pixel size of a table in nm; None for a table in pixels.
+    confidence : float
+        Of the intervals, above 0 and below 1.
+    n_resamples : int
+        Bootstrap samples.
+    rng : numpy.random.Generator or int, optional
+        Source of randomness of the bootstrap.
+
+    Returns
+    -------
+    Population
+
+    Raises
+    ------
+    InputError
+        If the table is none of `measure`, or its unit and the pixel size do not go together.
+
+    References
+    ----------
+    ISO 13322-1:2014, "Particle size analysis - Image analysis methods - Part 1: Static image analysis methods".
+    B. Efron, R. J. Tibshirani, "An Introduction to the Bootstrap", Chapman & Hall (1993).
+
+    Examples
+    --------
+    >>> from segmentation.measure import measure
+    >>> labels = np.zeros((64, 64), int)
+    >>> labels[4:14, 4:14], labels[30:50, 30:50], labels[60:, 60:] = 1, 2, 3
+    >>> found = population(measure(labels), labels.shape)
+    >>> found.count, found.sizes.size, found.weights.round(2).tolist(), found.more_to_halve
+    (3, 2, [1.4, 2.12], 6)
+    """
+    height, width = check_shape(shape, smallest=1)
+    check_confidence(confidence)
+    check_count(n_resamples, "n_resamples", 1)
+    generator = check_rng(rng)
+    unit = "px" if pixel_size_nm is None else "nm"
+    needed = (f"equivalent_diameter_{unit}", f"area_{unit}2", "touches_border", "bbox_x0", "bbox_y1")
+    missing = [name for name in needed if name not in table]
+    if missing:
+        raise InputError(
+            f"the table has no column {missing[0]!r}; expected a table from segmentation.measure in {unit} "
+            "(give pixel_size_nm for one in nm, and leave it out for one in pixels)"
+        )
+    row_size, col_size = pixel_size_pair(pixel_size_nm)
+    n_frames = int(np.unique(table["frame"]).size) if "frame" in table and len(table) else 1
+    frame_area = n_frames * height * width * row_size * col_size
+    cut = table["touches_border"].to_numpy(dtype=bool)
+    weights = border_weights(table, (height, width))[~cut]
+    sizes = table[needed[0]].to_numpy(dtype=np.float64)[~cut]
+    order = np.argsort(sizes, kind="stable")
+    sizes, weights = sizes[order], weights[order]
+    values = _statistics(sizes, weights[None])[0]
+    limits = np.full((2, values.size), np.nan)
+    if sizes.size > 1:
+        samples = _bootstrap(sizes, weights, int(n_resamples), generator)
+        limits = np.quantile(samples, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    statistics = pd.DataFrame({"value": values, "low": limits[0], "high": limits[1]}, index=pd.Index(STATISTICS))
+    square = float((weights**2).sum())
+    effective_n = float(weights.sum()) ** 2 / square if square else 0.0
+    return Population(
+        statistics=statistics,
+        fits=fit_distributions(sizes, weights),
+        sizes=sizes,
+        weights=weights,
+        unit=unit,
+        count=len(table),
+        touching_border=int(cut.sum()),
+        n_frames=n_frames,
+        effective_n=effective_n,
+        coverage=float(table[needed[1]].to_numpy(dtype=np.float64).sum()) / frame_area,
+        number_density=float(weights.sum() / frame_area),
+        more_to_halve=3 * sizes.size,
+    )
+
+
+STATISTICS = (
+    "d10", "d50", "d90", "area_d10", "area_d50", "area_d90", "mean", "sd", "geometric_mean", "geometric_sd",
+)  # fmt: skip
+
+
+def border_weights(table: pd.DataFrame, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Return how many particles each row stands for, (N,): 0 for cut ones, else from 1 to `LARGEST_WEIGHT`."""
+    height, width = shape
+    boxes = table[["bbox_x0", "bbox_y0", "bbox_x1", "bbox_y1"]].to_numpy(dtype=np.float64)
+    free_x, free_y = width - (boxes[:, 2] - boxes[:, 0]), height - (boxes[:, 3] - boxes[:, 1])
+    # At least a pixel of room, so that the weight stays finite before it is clipped.
+    weights = width * height / (np.maximum(free_x, 1) * np.maximum(free_y, 1))
+    return np.where(table["touches_border"].to_numpy(dtype=bool), 0.0, np.minimum(weights, LARGEST_WEIGHT))
+
+
+def weighted_quantiles(sizes: NDArray, weights: NDArray, levels: tuple[float, ...]) -> NDArray[np.float64]:
+    """Return quantiles of ascending sizes (N,) for each row of weights (B, N); (B, len(levels)).
+
+    Each size stands in the middle of its weight, linear between them; equal weights give Hazen's quantiles.
+
+    >>> weighted_quantiles(np.array([1.0, 2.0, 3.0]), np.ones((1, 3)), (0.5,)).tolist()
+    [[2.0]]
+    """
+    middle = np.cumsum(weights, axis=1) - weights / 2
+    total = weights.sum(axis=1)
+    out = np.empty((len(weights), len(levels)))
+    for row in range(len(weights)):
+        used = weights[row] > 0
+        out[row] = np.interp(levels, middle[row, used] / total[row], sizes[used])
+    return out
+
+
+def _statistics(sizes: NDArray, weights: NDArray) -> NDArray[np.float64]:
+    """Values of `STATISTICS` for ascending sizes and rows of weights (B, N); (B, 10)."""
+    if sizes.size == 0:
+        return np.full((len(weights), len(STATISTICS)), np.nan)
+    levels = (0.1, 0.5, 0.9)
+    total = weights.sum(axis=1)
+    logs = np.log(sizes)
+    mean, log_mean = weights @ sizes / total, weights @ logs / total
+    # The unbiased variance, with the effective number for weights that differ.
+    n = total**2 / (weights**2).sum(axis=1)
+    unbiased = np.where(n > 1 + 1e-9, n / np.maximum(n - 1, 1e-9), np.nan)
+    sd, log_sd = (
+        np.sqrt(np.maximum(weights @ values**2 / total - centre**2, 0) * unbiased)
+        for values, centre in (
+            (sizes - sizes.mean(), mean - sizes.mean()),
+            (logs - logs.mean(), log_mean - logs.mean()),
+        )
+    )
+    by_number, by_area = (weighted_quantiles(sizes, w, levels) for w in (weights, weights * sizes**2))
+    return np.column_stack([by_number, by_area, mean, sd, np.exp(log_mean), np.exp(log_sd)])
+
+
+def _bootstrap(sizes: NDArray, weights: NDArray, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    at_once = max(1, 2_000_000 // sizes.size)
+    parts = []
+    for start in range(0, n, at_once):
+        rows = min(at_once, n - start)
+        times = rng.multinomial(sizes.size, np.full(sizes.size, 1 / sizes.size), size=rows)
+        # A sample of one particle over and over has no spread: it says nothing of the standard deviation.
+        parts.append(_resampled(sizes, weights, times))
+    return np.concatenate(parts)
+
+
+def _resampled(sizes: NDArray, weights: NDArray, times: NDArray) -> NDArray[np.float64]:
+    values = _statistics(sizes, times * weights)
+    alone = np.count_nonzero(times, axis=1) == 1
+    values[alone, STATISTICS.index("sd")] = 0
+    values[alone, STATISTICS.index("geometric_sd")] = 1
+    return values

@@ -1,0 +1,200 @@
+"""Columns of `measure` against closed forms, brute force and scikit-image; sub-pixel outlines; size intervals."""
+
+import numpy as np
+import pytest
+from scipy import optimize
+from skimage.measure import regionprops_table
+
+from segmentation.instances import Instances
+from segmentation.measure import measure
+from segmentation.outlines import mask_areas, mask_outlines
+from segmentation.polygons import polygon_widths
+from segmentation.size_interval import size_intervals
+from simulate import InputError
+
+
+def convex(rng, n):
+    angles = np.sort(rng.uniform(0, 2 * np.pi, n))
+    return np.c_[3 * np.cos(angles) + 1, 2 * np.sin(angles) - 4]
+
+
+def test_polygons_agree_with_brute_force():
+    rng = np.random.default_rng(0)
+    polygons = [convex(rng, n) for n in (3, 3, 4, 5, 8, 13, 40, 41, 90)]
+    found = polygon_widths(polygons)
+    turns = np.linspace(0, np.pi, 20001)
+    for index, corners in enumerate(polygons):
+        widths = np.ptp(corners @ np.stack([np.cos(turns), np.sin(turns)]), axis=0)
+        assert found.feret_min[index] == pytest.approx(widths.min(), rel=1e-3)
+        assert found.feret_max[index] == pytest.approx(widths.max(), rel=1e-6)
+        narrow = turns[widths.argmin()] + np.pi / 2
+        across = np.ptp(corners @ [np.cos(narrow), np.sin(narrow)])
+        assert found.feret_perpendicular[index] == pytest.approx(across, rel=2e-3)
+        radius = optimize.minimize(
+            lambda c, corners=corners: np.linalg.norm(corners - c, axis=1).max(),
+            corners.mean(axis=0),
+            method="Nelder-Mead",
+            options={"xatol": 1e-9, "fatol": 1e-9, "maxiter": 4000},
+        ).fun
+        assert found.enclosing_diameter[index] == pytest.approx(2 * radius, rel=1e-5)
+        assert found.enclosing_diameter[index] <= 2 * radius * (1 + 1e-9)
+        alone = polygon_widths([corners])
+        np.testing.assert_allclose([value[0] for value in alone], [value[index] for value in found])
+
+
+def test_square_pixels_agree_with_scikit_image():
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[:80, :120]
+    labels = np.zeros((80, 120), int)
+    for number in range(1, 13):
+        at, axes = rng.uniform((8, 8), (72, 112)), rng.uniform(3, 9, 2)
+        labels[((y - at[0]) / axes[0]) ** 2 + ((x - at[1]) / axes[1]) ** 2 < 1] = number
+    image = rng.random(labels.shape)
+    names = ("label", "area", "centroid", "bbox", "eccentricity", "axis_major_length", "axis_minor_length")
+    expected = regionprops_table(labels, image, properties=(*names, "intensity_mean", "equivalent_diameter_area"))
+    table = measure(labels, image)
+    pairs = {
+        "label": "label", "area_px2": "area", "y": "centroid-0", "x": "centroid-1", "bbox_y0": "bbox-0",
+        "bbox_x0": "bbox-1", "bbox_y1": "bbox-2", "bbox_x1": "bbox-3", "eccentricity": "eccentricity",
+        "major_axis_px": "axis_major_length", "minor_axis_px": "axis_minor_length",
+        "mean_intensity": "intensity_mean", "equivalent_diameter_px": "equivalent_diameter_area",
+    }  # fmt: skip
+    for own, theirs in pairs.items():
+        # Axes apart: there a pixel is a point, here a rectangle.
+        rtol = 0.02 if own in ("eccentricity", "major_axis_px", "minor_axis_px") else 1e-5
+        np.testing.assert_allclose(table[own], expected[theirs], rtol=rtol, atol=1e-7, err_msg=own)
+    np.testing.assert_allclose(table["integrated_intensity"], expected["area"] * expected["intensity_mean"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("pixel_size", [1.0, (0.5, 2.0)])
+def test_rectangles_of_pixels_have_exact_circles_and_ratios(pixel_size):
+    labels = np.zeros((40, 40), int)
+    labels[3:15, 4:8] = 1  # 12 x 4
+    labels[3:15, 8:13] = 2  # touches the first
+    sizes = np.broadcast_to(pixel_size, 2)
+    table = measure(Instances(labels, pixel_size_nm=pixel_size))
+    for row, width in zip(table.itertuples(), (4, 5), strict=True):
+        height, width = 12 * sizes[0], width * sizes[1]
+        assert row.inscribed_diameter_nm == pytest.approx(min(height, width))
+        assert row.enclosing_diameter_nm == pytest.approx(np.hypot(height, width))
+        assert row.feret_perpendicular_nm == pytest.approx(max(height, width))
+        assert row.roundness == pytest.approx(4 * height * width / np.pi / (height**2 + width**2))
+
+
+@pytest.mark.parametrize("radius", [5, 12, 25])
+def test_disks_fill_their_circles(radius):
+    y, x = np.mgrid[-30:31, -30:31]
+    row = measure((np.hypot(y - 0.3, x + 0.2) < radius).astype(int)).iloc[0]
+    assert row.inscribed_diameter_px == pytest.approx(2 * radius, abs=1)
+    assert row.enclosing_diameter_px == pytest.approx(2 * radius, abs=1)
+    assert (
+        row.feret_min_px - 1e-9
+        <= row.feret_perpendicular_px
+        <= row.feret_max_px + 1e-9
+        <= row.enclosing_diameter_px + 1e-6
+    )
+    assert row.convexity > 0.97
+    assert row.roundness > 0.85  # the largest Feret diameter is half a pixel too long
+
+
+def test_the_background_is_that_around_a_particle_without_its_neighbours():
+    _, x = np.mgrid[:60, :80]
+    labels = np.zeros((60, 80), int)
+    labels[20:30, 20:30], labels[20:30, 33:43], labels[45:50, 60:70] = 1, 2, 3
+    image = np.where(labels == 2, 100.0, 7.0 + 0.01 * x) + 5 * (labels == 1)
+    table = measure(labels, image)
+    assert table["background_intensity"].to_numpy() == pytest.approx([7.2, 7.4, 7.65], abs=0.06)
+    assert table["net_intensity"][0] == pytest.approx(500, abs=10)
+    assert np.isnan(measure(np.ones((9, 9), int), np.ones((9, 9)))["net_intensity"][0])
+
+
+def drawn_disk(radius, centre, margin=1.5, shape=(48, 48)):
+    """Particles with the mask that a sure network gives a disk, and the label map of its pixels."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    labels = (np.hypot(y - centre[0], x - centre[1]) < radius).astype(int)
+    reach = radius + margin
+    cells = (np.arange(28) + 0.5) / 28 * 2 * reach - reach
+    mask = np.clip(0.5 + (radius - np.hypot(cells[:, None], cells)) / 1.5, 0, 1)
+    y0, x0 = centre[0] + 0.5 - reach, centre[1] + 0.5 - reach
+    return Instances(labels, boxes=[[x0, y0, x0 + 2 * reach, y0 + 2 * reach]], masks=[mask], intensity=1.0 * labels)
+
+
+@pytest.mark.parametrize("radius", [3, 4, 6, 9, 11])
+def test_masks_give_small_disks_their_size_at_any_centre(radius):
+    for offset in np.random.default_rng(2).uniform(-0.5, 0.5, (10, 2)):
+        particles = drawn_disk(radius, 20 + offset)
+        diameter = measure(particles).equivalent_diameter_px[0]
+        assert diameter == pytest.approx(2 * radius, rel=0.01)
+        ((outline,),) = mask_outlines(particles)
+        x, y = outline.T
+        area = abs(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1])) / 2
+        assert area == pytest.approx(mask_areas(particles)[0], rel=1e-3)
+        assert np.hypot(x - 20 - offset[1], y - 20 - offset[0]) == pytest.approx(radius, abs=0.12)
+        assert measure(particles, outline="pixels").area_px2[0] == np.count_nonzero(particles.labels)
+
+
+def test_masks_end_at_the_frame_and_at_other_particles():
+    labels = np.ones((20, 20), int)
+    full = Instances(labels, masks=np.ones((1, 28, 28)))
+    assert mask_areas(full)[0] == pytest.approx(400)
+    labels[:, 10:] = 2
+    both = Instances(labels, boxes=[[0, 0, 20, 20]] * 2, masks=np.ones((2, 28, 28)))
+    assert mask_areas(both) == pytest.approx(200, rel=0.04)
+
+
+def test_intervals_grow_with_sigma_and_confidence_and_scale_with_the_pixel():
+    particles = drawn_disk(8, (20.2, 20.4))
+    widths = []
+    for sigma, confidence in ((0.05, 0.95), (0.1, 0.95), (0.1, 0.5)):
+        row = measure(particles, sigma=np.full((48, 48), sigma), confidence=confidence).iloc[0]
+        assert row.equivalent_diameter_low_px < row.equivalent_diameter_px < row.equivalent_diameter_high_px
+        assert row.area_high_px2 == pytest.approx(np.pi / 4 * row.equivalent_diameter_high_px**2)
+        widths.append(row.equivalent_diameter_high_px - row.equivalent_diameter_low_px)
+    assert widths[0] < widths[1]
+    assert widths[2] < widths[1]
+    nm = Instances(
+        particles.labels, boxes=particles.boxes, masks=particles.masks, intensity=particles.intensity, pixel_size_nm=3.0
+    )
+    row = measure(nm, sigma=np.full((48, 48), 0.1)).iloc[0]
+    assert row.equivalent_diameter_high_nm - row.equivalent_diameter_low_nm == pytest.approx(3 * widths[1], rel=1e-6)
+
+
+def test_the_interval_covers_disks_of_a_noisy_edge():
+    """Outlines displaced by smooth noise of a known variance, as pixels alone: 90 to 98 % within."""
+    rng = np.random.default_rng(3)
+    inside = []
+    y, x = np.mgrid[-16:17, -16:17]
+    for _ in range(150):
+        centre, radius = rng.uniform(-0.5, 0.5, 2), rng.uniform(8, 11)
+        common = rng.normal(0, 0.4)
+        labels = (np.hypot(y - centre[0], x - centre[1]) < radius + common).astype(int)
+        row = measure(labels).iloc[0]
+        low, high = size_intervals(*(np.array([v]) for v in (row.equivalent_diameter_px, row.perimeter_px, 0.4)))
+        inside.append(low[0] <= 2 * radius <= high[0])
+    assert 0.88 < np.mean(inside) < 0.99
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sigma": np.ones((3, 3))}, "sigma has shape"),
+        ({"sigma": np.full((48, 48), np.nan)}, "sigma holds"),
+        ({"sigma": np.ones((48, 48)), "confidence": 1}, "confidence is 1"),
+        ({"confidence": "high"}, "confidence is 'high'"),
+        ({"outline": "mask"}, "did you mean 'masks'"),
+    ],
+)
+def test_bad_options_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        measure(drawn_disk(8, (20, 20)), **options)
+
+
+def test_what_is_missing_is_named():
+    labels = drawn_disk(8, (20, 20)).labels
+    with pytest.raises(InputError, match="no mask probabilities"):
+        measure(labels, outline="masks")
+    with pytest.raises(InputError, match="sigma but no image"):
+        measure(labels, sigma=np.ones((48, 48)))
+    empty = measure(Instances(0 * labels, intensity=1.0 * labels), sigma=np.ones((48, 48)))
+    assert len(empty) == 0
+    assert "equivalent_diameter_low_px" in empty

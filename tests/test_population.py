@@ -1,0 +1,130 @@
+"""Population statistics against closed forms: weights, percentiles, fits and the coverage of their intervals."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from segmentation.measure import measure
+from segmentation.population import border_weights, population, weighted_quantiles
+from segmentation.population_figures import population_figure
+from segmentation.population_fits import fit_distributions
+from simulate import InputError
+
+
+def table_of(sizes, touches=None, side=None):
+    sizes = np.asarray(sizes, dtype=float)
+    side = sizes if side is None else side
+    return pd.DataFrame(
+        {
+            "equivalent_diameter_px": sizes, "area_px2": np.pi / 4 * sizes**2,
+            "touches_border": np.zeros(sizes.size, bool) if touches is None else touches,
+            "bbox_x0": 0, "bbox_y0": 0, "bbox_x1": side, "bbox_y1": side,
+        }
+    )  # fmt: skip
+
+
+def test_border_weights_undo_what_the_border_takes():
+    rng = np.random.default_rng(0)
+    sizes = rng.choice([10.0, 40.0], 60_000)
+    corner = rng.uniform(-40, 100, (sizes.size, 2))
+    seen = ((corner + sizes[:, None] > 0) & (corner < 100)).all(axis=1)
+    whole = ((corner >= 0) & (corner + sizes[:, None] <= 100)).all(axis=1)
+    found = population(table_of(sizes[seen], ~whole[seen]), (100, 100), n_resamples=2)
+    assert np.mean(sizes[whole] == 40) < 0.35
+    assert found.weights[found.sizes == 40].sum() / found.weights.sum() == pytest.approx(0.5, abs=0.015)
+    assert found.number_density * 140**2 * 100**2 / 100**2 == pytest.approx(sizes.size, rel=0.02)
+    assert found.effective_n < found.sizes.size
+    assert border_weights(table_of([99.0]), (100, 100))[0] == 5
+
+
+def test_equal_weights_give_hazens_quantiles_and_whole_weights_repeat():
+    sizes = np.sort(np.random.default_rng(1).random(37))
+    levels = (0.1, 0.5, 0.9)
+    expected = np.quantile(sizes, levels, method="hazen")
+    np.testing.assert_allclose(weighted_quantiles(sizes, np.ones((1, 37)), levels)[0], expected)
+    times = np.arange(1, 38)
+    many = np.quantile(np.repeat(sizes, 50 * times), levels)
+    np.testing.assert_allclose(weighted_quantiles(sizes, times[None], levels)[0], many, atol=0.03)
+
+
+def test_statistics_of_a_log_normal_population():
+    sizes = stats.lognorm(0.3, scale=20).ppf((np.arange(4000) + 0.5) / 4000)
+    value = population(table_of(sizes, side=np.zeros(4000)), (1000, 1000), n_resamples=50).statistics["value"]
+    assert value["geometric_mean"] == pytest.approx(20, rel=1e-3)
+    assert value["geometric_sd"] == pytest.approx(np.exp(0.3), rel=2e-3)
+    assert value["d90"] == pytest.approx(20 * np.exp(1.2816 * 0.3), rel=1e-3)
+    # Hatch and Choate: the area-weighted median is larger by exp(2 s^2).
+    assert value["area_d50"] == pytest.approx(20 * np.exp(2 * 0.09), rel=3e-3)
+
+
+@pytest.mark.parametrize(
+    ("law", "family", "location", "scale"),
+    [
+        (stats.lognorm(0.4, scale=9), "log-normal", 9, np.exp(0.4)),
+        (stats.norm(30, 4), "normal", 30, 4),
+        (stats.weibull_min(1.7, scale=12), "weibull", 12, 1.7),
+    ],
+)
+def test_fits_find_their_own_family(law, family, location, scale):
+    sizes = np.sort(law.rvs(1500, random_state=0))
+    fits = fit_distributions(sizes, np.ones(1500))
+    assert fits.index[0] == family
+    assert fits.loc[family, "location"] == pytest.approx(location, rel=0.05)
+    assert fits.loc[family, "scale"] == pytest.approx(scale, rel=0.06)
+    assert fits.loc[family, "ks"] == pytest.approx(stats.kstest(sizes, law.cdf).statistic, abs=0.02)
+    assert fits.loc[family, "p_value"] > 0.05
+    again = fit_distributions(sizes[sizes > 0], np.full(1500, 3.0))
+    pd.testing.assert_frame_equal(fits, again, rtol=1e-6)
+
+
+def test_bootstrap_intervals_cover_and_halve_with_four_times_as_many():
+    rng = np.random.default_rng(2)
+    hits, widths = 0, []
+    for _ in range(100):
+        found = population(table_of(rng.lognormal(3, 0.3, 80), side=0), (500, 500), n_resamples=200, rng=rng)
+        low, high = found.statistics.loc["geometric_mean", ["low", "high"]]
+        hits += low <= np.exp(3) <= high
+        widths.append(high - low)
+    assert 86 <= hits <= 99
+    assert found.more_to_halve == 240
+    assert found.particles_needed("geometric_mean", (high - low) / 4) == pytest.approx(320, abs=1)
+    more = population(table_of(rng.lognormal(3, 0.3, 320), side=0), (500, 500), n_resamples=200, rng=rng)
+    low, high = more.statistics.loc["geometric_mean", ["low", "high"]]
+    assert (high - low) / np.mean(widths) == pytest.approx(0.5, abs=0.12)
+
+
+def frame(kind):
+    labels = np.zeros((40, 50), int)
+    if kind == "one":
+        labels[10:20, 10:20] = 1
+    elif kind == "border":
+        labels[:5, :5], labels[30:, 3:9] = 1, 2
+    return labels
+
+
+@pytest.mark.parametrize(("kind", "count", "whole"), [("none", 0, 0), ("one", 1, 1), ("border", 2, 0)])
+def test_few_particles_are_told_of_and_drawn(kind, count, whole, tmp_path):
+    labels = frame(kind)
+    table = measure(labels)
+    found = population(table, labels.shape)
+    assert (found.count, found.sizes.size, len(found.fits)) == (count, whole, 0)
+    assert found.coverage == pytest.approx(np.mean(labels > 0))
+    assert np.isnan(found.statistics["low"]).all()
+    assert np.isnan(found.statistics.loc["d50", "value"]) == (whole == 0)
+    assert population_figure(labels, table, found, tmp_path / "sizes.png").stat().st_size > 1000
+
+
+def test_wrong_tables_are_refused(tmp_path):
+    table = measure(frame("one"))
+    with pytest.raises(InputError, match="give pixel_size_nm"):
+        population(table, (40, 50), pixel_size_nm=0.5)
+    with pytest.raises(InputError, match="confidence"):
+        population(table, (40, 50), confidence=95)
+    found = population(table, (40, 50))
+    with pytest.raises(InputError, match="at least two"):
+        found.particles_needed("d50", 1.0)
+    with pytest.raises(InputError, match="expected the frame's own table"):
+        population_figure(frame("border"), table, found, tmp_path / "a.png")
+    with pytest.raises(InputError, match="did you mean 'solidity'"):
+        population_figure(frame("one"), table, found, tmp_path / "a.png", columns=("solidty",))
