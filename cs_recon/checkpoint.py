@@ -17,7 +17,7 @@ from simulate.errors import InputError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -55,6 +55,11 @@ def load_weights(path: str | os.PathLike[str], architecture: str) -> Weights:
     InputError
         If the file is missing, damaged, altered, or holds another architecture.
     """
+    return load_any_weights(path, (architecture,))
+
+
+def load_any_weights(path: str | os.PathLike[str], architectures: Sequence[str]) -> Weights:
+    """Do what `load_weights` does, for weights of any of several architectures."""
     file = Path(path)
     if not file.is_file():
         raise InputError(f"no weights file at {file}; expected a .safetensors file made by 'cs-stem train'")
@@ -64,16 +69,18 @@ def load_weights(path: str | os.PathLike[str], architecture: str) -> Weights:
             tensors = {name: opened.get_tensor(name) for name in sorted(opened.keys())}
     except (SafetensorError, OSError) as error:
         raise InputError(f"cannot read {file.name} as safetensors ({error}); is it truncated? get it again") from None
-    found = metadata.get("architecture")
-    if found != architecture:
-        raise InputError(f"{file.name} holds weights of {found or 'an unknown network'}; expected {architecture}")
+    found = metadata.get("architecture", "")
+    if found not in architectures:
+        raise InputError(
+            f"{file.name} holds weights of {found or 'an unknown network'}; expected {' or '.join(architectures)}"
+        )
     digest = _digest(tensors)
     if digest != metadata.get("sha256"):
         raise InputError(
             f"{file.name} has hash {digest[:12]}..., but it says it should be {str(metadata.get('sha256'))[:12]}...; "
             "the file is damaged or was altered: get it again"
         )
-    return Weights(tensors, architecture, json.loads(metadata["config"]), digest)
+    return Weights(tensors, found, json.loads(metadata["config"]), digest)
 
 
 def build(weights: Weights, make: Callable[[], Network]) -> Network:

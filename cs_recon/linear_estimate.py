@@ -22,6 +22,10 @@ CORNER = 0.2
 SMALLEST_VARIANCE = 3e-5
 """Noise variance (of a signal of variance 1) that noise-free samples count as, so that the system can be solved."""
 
+NOISY, NOISY_ITERATIONS = 0.05, 10
+"""Scans of at least this noise (in standard deviations of their samples) are done after so many iterations: what the
+later ones would change is below their noise."""
+
 
 def conjugate_gradients(scan: MaskedScan, y: Tensor, penalty: Tensor, start: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     r"""Yield the iterates of preconditioned conjugate gradients for :math:`(A^T W A + C^T P C)\,x = A^T W y`.
@@ -86,7 +90,7 @@ def linear_estimate(batch: ScanBatch, iterations: int = 25) -> Tensor:
     batch : ScanBatch
         The scans.
     iterations : int
-        Conjugate gradients from `ScanBatch.x0`: noisy scans take 5 to 10, noise-free ones all of them.
+        Conjugate gradients from `ScanBatch.x0`, at most (`NOISY` scans take fewer).
 
     References
     ----------
@@ -96,8 +100,13 @@ def linear_estimate(batch: ScanBatch, iterations: int = 25) -> Tensor:
     scan = MaskedScan(batch.scan.mask, variance / (batch.sigma.square() + SMALLEST_VARIANCE))
     power = (laplacian_eigenvalues(batch.y) + CORNER**2) ** -2
     penalty = variance * power.mean() / power
-    *_, (x, _) = islice(conjugate_gradients(scan, batch.y, penalty, batch.x0), iterations)
-    return x
+    estimate = batch.x0
+    noisy = batch.noise >= NOISY
+    count = min(iterations, NOISY_ITERATIONS) if bool(noisy.all()) else iterations
+    for index, (x, _) in enumerate(islice(conjugate_gradients(scan, batch.y, penalty, estimate), count)):
+        # Scan by scan, so that the result does not depend on what else is in the batch.
+        estimate = x if index < NOISY_ITERATIONS else torch.where(noisy, estimate, x)
+    return estimate
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

@@ -51,21 +51,30 @@ def labelled_images(folder: str | os.PathLike[str], split: Split) -> list[Labell
     InputError
         If the folder has no images, or an image has no labels or labels of another shape.
     """
+    return [labelled_image(file) for file in image_files(folder) if split_of(file.stem) == split]
+
+
+def image_files(folder: str | os.PathLike[str]) -> list[Path]:
+    """Return the files ``folder/images/NAME.*`` in the order of their names; `InputError` if there are none."""
     root = Path(folder)
     files = sorted(file for file in (root / "images").glob("*") if file.is_file()) if root.is_dir() else []
     if not files:
         raise InputError(f"no images in {root / 'images'}; expected images/NAME.* with labels/NAME.png")
-    return [_read(file, root) for file in files if split_of(file.stem) == split]
+    return files
 
 
-def _read(file: Path, root: Path) -> LabelledImage:
-    labels_file = root / "labels" / f"{file.stem}.png"
+def labelled_image(file: Path) -> LabelledImage:
+    """Read one of `image_files` with its labels; `InputError` if it has none, or labels of another shape."""
+    labels_file = file.parents[1] / "labels" / f"{file.stem}.png"
     if not labels_file.is_file():
         raise InputError(f"{file.name} has no labels; expected {labels_file}")
-    with Image.open(file) as opened:
-        image = np.asarray(opened.convert("L"))
-    with Image.open(labels_file) as opened:
-        labels = np.asarray(opened).astype(np.int32)
+    try:
+        with Image.open(file) as opened:
+            image = np.asarray(opened.convert("L"))
+        with Image.open(labels_file) as opened:
+            labels = np.asarray(opened).astype(np.int32)
+    except OSError as error:
+        raise InputError(f"{file.name} or its labels cannot be read ({error}); expected two pictures") from None
     if labels.shape != image.shape:
         raise InputError(f"labels of {file.name} have shape {labels.shape}; expected the image's {image.shape}")
     return LabelledImage(file.stem, image, labels)

@@ -68,29 +68,31 @@ def solve_screened_poisson(x: Tensor, rho: Tensor | float) -> Tensor:
 
 
 def _twiddle(size: int, like: Tensor) -> Tensor:
-    angle = math.pi / 2 / size * torch.arange(size, device=like.device, dtype=like.dtype)
+    r"""Return :math:`e^{-i \pi k / 2N}` for the frequencies that a real transform of length N has."""
+    angle = -math.pi / 2 / size * torch.arange(size // 2 + 1, device=like.device, dtype=like.dtype)
     return torch.polar(torch.ones_like(angle), angle)
 
 
-def _scales(size: int, like: Tensor) -> Tensor:
-    scales = torch.full((size,), math.sqrt(2 / size), device=like.device, dtype=like.dtype)
-    scales[0] = math.sqrt(1 / size)
-    return scales
-
-
 def _dct(x: Tensor) -> Tensor:
-    """DCT-II along the last side by one FFT of the same length: even samples, then odd ones backwards."""
+    r"""DCT-II along the last side by one real FFT of the same length: even samples, then odd ones backwards.
+
+    With :math:`z_k = e^{-i \pi k / 2N} V_k` of that FFT, :math:`X_k = \mathrm{Re}\,z_k` and
+    :math:`X_{N-k} = -\mathrm{Im}\,z_k`.
+    """
     size = x.shape[-1]
-    shuffled = torch.cat([x[..., ::2], x[..., 1::2].flip(-1)], dim=-1)
-    return (torch.fft.fft(shuffled) * _twiddle(size, x).conj()).real * _scales(size, x)
+    z = torch.fft.rfft(torch.cat([x[..., ::2], x[..., 1::2].flip(-1)], dim=-1)) * _twiddle(size, x)
+    coefficients = torch.cat([z.real, -z.imag[..., 1 : (size + 1) // 2].flip(-1)], dim=-1).mul_(math.sqrt(2 / size))
+    coefficients[..., 0] *= math.sqrt(0.5)
+    return coefficients
 
 
 def _idct(x: Tensor) -> Tensor:
     size = x.shape[-1]
-    x = x / _scales(size, x)
-    mirrored = F.pad(x[..., 1:].flip(-1), (1, 0))
-    spectrum = torch.complex(x, -mirrored) * _twiddle(size, x)
-    shuffled = torch.fft.ifft(spectrum).real
+    half = size // 2
+    real = x[..., : half + 1] * math.sqrt(size / 2)
+    real[..., 0] *= math.sqrt(2)
+    imaginary = F.pad(x[..., size - half :].flip(-1), (1, 0)) * -math.sqrt(size / 2)
+    shuffled = torch.fft.irfft(torch.complex(real, imaginary) * _twiddle(size, x).conj(), n=size)
     even = (size + 1) // 2
     image = torch.empty_like(shuffled)
     image[..., ::2], image[..., 1::2] = shuffled[..., :even], shuffled[..., even:].flip(-1)

@@ -65,7 +65,7 @@ class UnrolledConfig:
     tied: bool = False
     wavelet: str = "haar"
     levels: int = 3
-    start: str = "pyramid"
+    start: str = "smooth"
     fast_steps: int = 0
 
     def __post_init__(self) -> None:
@@ -115,6 +115,7 @@ class UnrolledISTA(nn.Module):
         for k, step in enumerate(self.steps[:steps], start=1):
             assert isinstance(step, UnrolledStep)
             x, hidden, codes = step(x, hidden, batch, context, self.wavelet)
+            assert hidden is not None
             if self.training and k == self.config.fast_steps:
                 fast = x, self._log_sigma(hidden)
         assert hidden is not None

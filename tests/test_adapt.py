@@ -17,7 +17,7 @@ from cs_recon.unrolled import UnrolledConfig, UnrolledISTA
 from segmentation.cli.main import main
 from simulate import InputError, Measurement, measure, scan_path
 
-TINY = UnrolledConfig(steps=1, widths=(8, 8), levels=1, fast_steps=1)
+TINY = UnrolledConfig(steps=1, widths=(8, 8), levels=1, fast_steps=1, start="pyramid")
 QUICK = AdaptConfig(steps=6, batch_size=2, crop=32, check_every=2, validation_crops=4)
 
 

@@ -129,6 +129,21 @@ class TestMovies:
         for one, four in zip(reconstruct_movie(scans, batch_size=1), reconstruct_movie(scans), strict=True):
             np.testing.assert_allclose(one.image, four.image, atol=2e-3 * np.ptp(one.image))
 
+    @pytest.mark.parametrize("batch_size", [1, 2, 4])
+    def test_a_movie_that_breaks_off_gives_what_came_before(self, film, batch_size):
+        _, scans = film
+        other = Measurement(np.arange(64.0).reshape(8, 8), np.ones((8, 8), bool))
+        found = []
+        with pytest.raises(InputError, match="frame 3 of the movie has shape"):
+            found.extend(reconstruct_movie([*scans[:3], other, *scans[3:]], batch_size=batch_size))
+        assert len(found) == 3
+
+    def test_frames_are_taken_as_they_are_needed(self, film):
+        taken = []
+        frames = reconstruct_movie((taken.append(scan) or scan for scan in film[1]), batch_size=2)
+        next(frames)
+        assert len(taken) == 3, "a batch, and the frame after it"
+
     def test_a_single_frame_is_an_ordinary_scan(self, film):
         _, scans = film
         (only,) = reconstruct_movie(scans[:1])
@@ -146,7 +161,7 @@ class TestMovies:
         _, scans = film
         other = Measurement(np.arange(64.0).reshape(8, 8), np.ones((8, 8), bool))
         with pytest.raises(InputError, match="one shape"):
-            reconstruct_movie([scans[0], other])
+            list(reconstruct_movie([scans[0], other]))
         with pytest.raises(InputError, match="got no scans"):
             reconstruct_movie([])
 

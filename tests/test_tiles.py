@@ -36,7 +36,7 @@ def network():
 def test_tiles_give_what_the_whole_frame_gives(scan, network):
     multiple = network.config.multiple
     with torch.inference_mode():
-        batch = make_batch([scan], multiple=multiple)
+        batch = make_batch([scan], multiple=multiple).with_smooth()
         whole = network(batch)
         image, log_sigma = run_tiled(network, batch, tile=128, halo=64, multiple=multiple, whole_pixels=0)
     extent = float(whole.image.max() - whole.image.min())
@@ -47,7 +47,7 @@ def test_tiles_give_what_the_whole_frame_gives(scan, network):
 def test_there_is_no_seam(scan, network):
     """The difference to the whole frame is no larger across the seams than elsewhere, and far below the noise."""
     with torch.inference_mode():
-        batch = make_batch([scan], multiple=16)
+        batch = make_batch([scan], multiple=16).with_smooth()
         whole = network(batch).image[0, 0]
         tiled = run_tiled(network, batch, tile=128, halo=32, multiple=16, whole_pixels=0)[0][0, 0]
     steps = (tiled - whole).diff(dim=1).square().mean(0)

@@ -12,7 +12,7 @@ from cs_recon.ista import ista, shrink
 from cs_recon.unrolled import UnrolledConfig, UnrolledISTA
 from simulate import Measurement, SceneConfig, Support, make_scene, measure, scan_path
 
-SMALL = UnrolledConfig(steps=3, widths=(8, 12), wavelet="sym4", levels=2)
+SMALL = UnrolledConfig(steps=3, widths=(8, 12), wavelet="sym4", levels=2, start="pyramid")
 
 
 @pytest.fixture
