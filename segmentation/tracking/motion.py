@@ -1,0 +1,190 @@
+"""Motion: the drift that all particles share, mean squared displacements, and diffusion coefficients."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtri
+
+from segmentation.tracking.tracks import Tracks
+from simulate.errors import InputError, check_count, check_kind, check_within, pixel_size_pair
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def drift(tracks: Tracks) -> pd.DataFrame:
+    """Return the drift since the first frame in pixels: `frame`, `x`, `y`.
+
+    The step between two frames is the median over all particles seen in both, 0 if there are none.
+
+    Parameters
+    ----------
+    tracks : Tracks
+        Trajectories.
+
+    Raises
+    ------
+    InputError
+        If a particle is in one frame twice.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"frame": [0, 0, 1, 1], "particle": [0, 1, 0, 1], "x": [5.0, 9, 6, 10], "y": 3.0})
+    >>> drift(Tracks(table, pd.DataFrame()))["x"].tolist()
+    [0.0, 1.0]
+    """
+    table = _checked(tracks)
+    frames = np.unique(table["frame"].to_numpy())
+    place = np.searchsorted(frames, table["frame"].to_numpy())
+    particle, points = table["particle"].to_numpy(), table[["x", "y"]].to_numpy(float)
+    order = np.lexsort((place, particle))
+    place, particle, points = place[order], particle[order], points[order]
+    # Steps of a particle from one frame to the next one that there is.
+    good = (np.diff(particle) == 0) & (np.diff(place) == 1)
+    steps = pd.DataFrame(np.diff(points, axis=0)[good], columns=["x", "y"]).groupby(place[1:][good]).median()
+    total = steps.reindex(np.arange(frames.size), fill_value=0.0).cumsum()
+    return pd.DataFrame({"frame": frames, "x": total["x"].to_numpy(), "y": total["y"].to_numpy()})
+
+
+def without_drift(tracks: Tracks) -> Tracks:
+    """Return the trajectories less the drift that they share; events stay where they were seen."""
+    common, table = drift(tracks), tracks.table.copy()
+    place = np.searchsorted(common["frame"].to_numpy(), table["frame"].to_numpy())
+    for name in ("x", "y"):
+        table[name] = table[name].to_numpy(float) - common[name].to_numpy()[place]
+    return Tracks(table, tracks.events, tracks.pixel_size_nm, tracks.frame_interval_s)
+
+
+def mean_squared_displacement(tracks: Tracks, *, max_lag: int = 20, per_track: bool = False) -> pd.DataFrame:
+    r"""Return the mean squared displacement at each lag.
+
+    Parameters
+    ----------
+    tracks : Tracks
+        Trajectories; take the drift out first.
+    max_lag : int
+        Longest lag in frames.
+    per_track : bool
+        A row for each particle and lag instead of each lag.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `particle` (per track only), `lag` in frames, `lag_s` where the interval is known, `msd_nm2` or `msd_px2`: the
+        mean of :math:`|r(t + \mathrm{lag}) - r(t)|^2` over all times, and `n`, the number of displacements, which
+        overlap in time and thus are not independent.
+
+    Raises
+    ------
+    InputError
+        If `max_lag` is no whole number of at least 1.
+    """
+    check_count(max_lag, "max_lag", 1)
+    table, unit = _physical(tracks)
+    blocks = []
+    for lag in range(1, int(max_lag) + 1):
+        later = table.assign(frame=table["frame"] - lag)
+        both = table.merge(later, on=["frame", "particle"], suffixes=("", "_later"))
+        squared = (both["x_later"] - both["x"]) ** 2 + (both["y_later"] - both["y"]) ** 2
+        blocks.append(pd.DataFrame({"particle": both["particle"], "lag": lag, "squared": squared}))
+    keys = ["particle", "lag"] if per_track else ["lag"]
+    grouped = pd.concat(blocks).groupby(keys)["squared"].agg(["mean", "size"]).reset_index()
+    result = grouped.rename(columns={"mean": f"msd_{unit}2", "size": "n"})
+    if tracks.frame_interval_s is not None:
+        result.insert(len(keys), "lag_s", result["lag"] * tracks.frame_interval_s)
+    return result
+
+
+def diffusion(tracks: Tracks, *, blur: float = 0.0, confidence: float = 0.95, min_steps: int = 5) -> pd.DataFrame:
+    r"""Estimate each particle's diffusion coefficient and localisation error from the covariance of its steps.
+
+    With steps :math:`\Delta_k` along an axis at intervals :math:`\Delta t`,
+
+    .. math:: D = \frac{\langle\Delta_k^2\rangle}{2\Delta t} + \frac{\langle\Delta_k\Delta_{k+1}\rangle}{\Delta t},
+              \quad \sigma^2 = R\,\langle\Delta_k^2\rangle + (2R - 1)\,\langle\Delta_k\Delta_{k+1}\rangle
+
+    which needs no fit and is unbiased for any localisation error; the mean of both axes. Intervals are normal, of the
+    variance :math:`D^2 [(6 + 4\epsilon + 2\epsilon^2)/N + 4(1 + \epsilon)^2/N^2]` for an axis with
+    :math:`\epsilon = \sigma^2/(D\Delta t) - 2R`. Only steps between consecutive frames count.
+
+    Parameters
+    ----------
+    tracks : Tracks
+        Trajectories; take the drift out first.
+    blur : float
+        Motion blur R, from 0 (a frame is taken in an instant) to 1/4; 1/6 for exposure during the whole interval. A
+        scan visits a small particle in a small part of the frame's time: 0.
+    confidence : float
+        Of the intervals.
+    min_steps : int
+        Particles of fewer steps are left out.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `particle` (-1 in the last row: all together, weighted by steps), `n_steps`, and, in nm² and s or pixels and
+        frames as known, `diffusion_nm2_per_s`, `diffusion_low_...`, `diffusion_high_...`, `localisation_variance_nm2`
+        (negative at times where it is small: unbiased).
+
+    Raises
+    ------
+    InputError
+        If blur or confidence are out of their range.
+
+    References
+    ----------
+    Vestergaard, Blainey and Flyvbjerg, "Optimal estimation of diffusion coefficients from single-particle
+    trajectories", Physical Review E 89, 022726 (2014), https://doi.org/10.1103/PhysRevE.89.022726.
+    """
+    check_within(blur, "blur", 0, 0.25)
+    check_within(confidence, "confidence", 0, 1 - 1e-9)
+    check_count(min_steps, "min_steps", 2)
+    table, unit = _physical(tracks)
+    interval = tracks.frame_interval_s or 1.0
+    rows = []
+    for particle, one in table.sort_values("frame").groupby("particle"):
+        squares, products = _moments(one["frame"].to_numpy(), one[["x", "y"]].to_numpy())
+        if len(squares) >= min_steps and len(products):
+            rows.append((particle, len(squares), squares.mean(), products.mean()))
+    moments = np.array(rows, dtype=float).reshape(-1, 4)
+    n = moments[:, 1]
+    if n.sum() > 0:
+        together = [-1, n.sum(), np.average(moments[:, 2], weights=n), np.average(moments[:, 3], weights=n)]
+        moments = np.vstack([moments, together])
+    n, square, product = moments[:, 1], moments[:, 2], moments[:, 3]
+    value = (square / 2 + product) / interval
+    variance = blur * square + (2 * blur - 1) * product
+    # D² and D²·epsilon are both finite where D vanishes.
+    noise = variance / interval - 2 * blur * value
+    spread = (6 * value**2 + 4 * value * noise + 2 * noise**2) / n + 4 * (value + noise) ** 2 / n**2
+    half = ndtri((1 + confidence) / 2) * np.sqrt(spread / 2)
+    per = f"{unit}2_per_{'frame' if tracks.frame_interval_s is None else 's'}"
+    return pd.DataFrame({
+        "particle": moments[:, 0].astype(int), "n_steps": n.astype(int), f"diffusion_{per}": value,
+        f"diffusion_low_{per}": value - half, f"diffusion_high_{per}": value + half,
+        f"localisation_variance_{unit}2": variance,
+    })  # fmt: skip
+
+
+def _moments(frames: NDArray, points: NDArray) -> tuple[NDArray, NDArray]:
+    """Return squares of steps, and products of consecutive ones, each the mean of both axes."""
+    steps, good = np.diff(points, axis=0), np.diff(frames) == 1
+    products = (steps[:-1] * steps[1:]).mean(axis=1)[good[:-1] & good[1:]]
+    return (steps**2).mean(axis=1)[good], products
+
+
+def _checked(tracks: Tracks) -> pd.DataFrame:
+    check_kind(tracks, "tracks", Tracks)
+    table = pd.DataFrame({name: tracks.table[name].to_numpy() for name in ("frame", "particle", "x", "y")})
+    if table.duplicated(subset=["frame", "particle"]).any():
+        raise InputError("a particle is in one frame twice; expected one row for each particle in each frame")
+    return table
+
+
+def _physical(tracks: Tracks) -> tuple[pd.DataFrame, str]:
+    rows, cols = pixel_size_pair(tracks.pixel_size_nm)
+    table = _checked(tracks)
+    return table.assign(x=table["x"] * cols, y=table["y"] * rows), "px" if tracks.pixel_size_nm is None else "nm"

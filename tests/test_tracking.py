@@ -1,0 +1,169 @@
+"""Tracking: particles of known motion keep their identity, with gaps, mergers and splits, and crossings of borders."""
+
+from itertools import permutations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from segmentation.instances import Instances
+from segmentation.tracking import linker, track
+from segmentation.tracking.bench import LEVELS, bench_movie, scored, spoilt, true_tables
+from segmentation.tracking.figures import growth_figure, kymograph, kymograph_figure, trajectories_figure
+from simulate.errors import InputError
+
+DIAMETER_NM = "equivalent_diameter_nm"
+
+
+def table(*rows):
+    return pd.DataFrame(rows, columns=["x", "y", "equivalent_diameter_px"], dtype=float)
+
+
+def test_particles_keep_their_identity_whatever_the_order_of_rows():
+    rng = np.random.default_rng(0)
+    start = np.stack(np.meshgrid(np.arange(6) * 30.0, np.arange(5) * 30.0), axis=-1).reshape(-1, 2)
+    tables, orders = [], []
+    for _ in range(20):
+        start = start + rng.normal(0, 1, start.shape)
+        order = rng.permutation(len(start))
+        tables.append(table(*np.column_stack([start, np.full(len(start), 10.0)])[order]))
+        orders.append(order)
+    tracks = track(tables)
+    assert len(tracks) == 30
+    assert not len(tracks.events)
+    true = np.concatenate(orders)
+    pairs = set(zip(true.tolist(), tracks.table["particle"].tolist(), strict=True))
+    assert len(pairs) == 30
+
+
+def test_sizes_decide_between_particles_that_cross():
+    tables = [table((10, 10, 4), (14, 10, 12)), table((13, 10, 4), (11, 10, 12))]
+    assert track(tables, max_step_px=8).table["particle"].tolist() == [0, 1, 0, 1]
+    assert track(tables, max_step_px=8, size_weight=0).table["particle"].tolist() == [0, 1, 1, 0]
+
+
+def test_overlap_decides_where_position_and_size_do_not():
+    first = np.zeros((16, 16), int)
+    first[4:8, 2:6], first[4:8, 8:12] = 1, 2
+    second = np.where(first > 0, 3 - first, 0)
+    tables = [table((6, 6, 4), (7, 6, 4)).assign(label=[1, 2]) for _ in range(2)]
+    assert track(tables, max_step_px=8, labels=[first, second]).table["particle"].tolist() == [0, 1, 1, 0]
+
+
+@pytest.mark.parametrize(("gap", "particles"), [(2, 1), (3, 2)])
+def test_gaps_are_closed_up_to_their_limit_and_missing_frames_do_not_count(gap, particles):
+    seen, empty = table((9, 9, 8)), table()
+    assert len(track([seen, *[empty] * gap, seen], max_step_px=8)) == particles
+    assert len(track([seen, *[None] * gap, seen], max_step_px=8)) == 1
+
+
+def test_coalescence_is_a_merger_and_backwards_in_time_a_split():
+    whole = 10 * 2 ** (1 / 3)
+    tables = [table((15 + t, 20, 10), (32 - t, 20, 10)) for t in range(4)] + [table((23.5, 20, whole))] * 3
+    event = track(tables).events.iloc[0]
+    assert (event["kind"], event["frame"], event["parents"][0]) == ("merge", 4, event["children"][0])
+    assert set(event["parents"]) == {0, 1}
+    split = track(tables[::-1]).events
+    assert split[["kind", "frame"]].to_numpy().tolist() == [["split", 3]]
+    for size in (10, 6):
+        lone = track([table((20, 20, 10), (30, 20, size))] * 4 + [table((20, 20, 10))] * 4, max_gap=0).events
+        assert lone["kind"].tolist() == ["disappear"]  # the neighbour did not grow
+
+
+def test_few_particles_and_frames():
+    assert len(track([])) == len(track([table(), None])) == 0
+    assert len(track([table((1, 1, 3))])) == 1
+    both = track(pd.DataFrame({"frame": [3, 7], "x": 1.0, "y": 2.0, "equivalent_diameter_px": 5.0}))
+    assert both.table["frame"].tolist() == [3, 7]
+    assert len(both) == 1
+
+
+def test_bad_input_is_named():
+    nm = pd.DataFrame({"x": [1.0], "y": [1.0], "equivalent_diameter_nm": [2.0]})
+    with pytest.raises(InputError, match="pixel size"):
+        track([table((1, 1, 3)), nm])
+    with pytest.raises(InputError, match="pixel_size_nm"):
+        track([nm])
+    with pytest.raises(InputError, match="frame"):
+        track(nm)
+    sizes = [table((1, 1, 3)), table((1, 1, 3))]
+    for one, size in zip(sizes, (0.5, 0.6), strict=True):
+        one.attrs["pixel_size_nm"] = size
+    with pytest.raises(InputError, match=r"pixel sizes differ: frame 0 has 0\.5 nm but frame 1 has 0\.6 nm"):
+        track(sizes)
+    assert track(sizes[:1]).pixel_size_nm == 0.5
+    labels = [Instances(np.eye(9, dtype=int), pixel_size_nm=size) for size in (0.5, 0.6)]
+    with pytest.raises(InputError, match="pixel sizes differ: label map 0"):
+        track([table((1, 1, 3)).assign(label=1)] * 2, labels=labels)
+    with pytest.raises(InputError, match="not finite"):
+        track([table((np.nan, 1, 3))])
+    with pytest.raises(InputError, match="above 0"):
+        track([table((1, 1, 0))])
+    maps = [np.zeros((9, 9), int), np.zeros((9, 8), int)]
+    with pytest.raises(InputError, match="shape"):
+        track([table((1, 1, 3)).assign(label=1)] * 2, labels=maps)
+
+
+def test_the_assignment_is_the_cheapest_of_all():
+    rng = np.random.default_rng(5)
+    for _ in range(100):
+        n, m = rng.integers(1, 5, 2)
+        costs = rng.uniform(-1, 2.5, (n, m))
+        rows, cols = np.divmod(np.arange(n * m), m)
+        left, right = linker._assign(rows, cols, costs.ravel(), n, m)
+        assert len(set(left)) == len(left)
+        assert len(set(right)) == len(right)
+        gains = np.minimum(costs - linker.NO_LINK, 0)
+        padded = np.pad(gains, ((0, max(m - n, 0)), (0, max(n - m, 0))))
+        best = min(sum(padded[i, p] for i, p in enumerate(order)) for order in permutations(range(len(padded))))
+        assert gains[left, right].sum() == pytest.approx(best)
+
+
+def test_what_crosses_the_border_enters_or_leaves():
+    rows = [table((4 + 4 * t, 20, 10), (60, 60, 10)).assign(touches_border=[t == 0, False]) for t in range(5)]
+    rows = [table((60, 60, 10)).assign(touches_border=False)] * 3 + rows
+    assert track(rows, max_step_px=8).events[["kind", "frame"]].to_numpy().tolist() == [["enter", 3]]
+    assert track(rows[::-1], max_step_px=8).events[["kind", "frame"]].to_numpy().tolist() == [["leave", 4]]
+    unknown = [one.drop(columns="touches_border") for one in rows]
+    assert track(unknown, max_step_px=8).events["kind"].tolist() == ["appear"]
+
+
+def test_pixels_may_be_rectangular():
+    """The same motion on pixels twice as high as wide gives the same trajectories and the events' places in pixels."""
+    whole = 10 * 2 ** (1 / 3)
+    square = [table((15 + t, 20, 10), (32 - t, 20, 10)) for t in range(4)] + [table((23.5, 20, whole))] * 3
+    tall = [one.assign(y=one["y"] / 2).rename(columns={"equivalent_diameter_px": DIAMETER_NM}) for one in square]
+    expected, got = track(square), track(tall, pixel_size_nm=(2.0, 1.0))
+    assert got.table["particle"].tolist() == expected.table["particle"].tolist()
+    assert got.events[["kind", "frame", "x"]].equals(expected.events[["kind", "frame", "x"]])
+    assert got.events["y"].tolist() == pytest.approx([10.0])
+
+
+@pytest.mark.parametrize("seed", [21, 22])
+def test_simulated_movies_are_tracked(seed):
+    movie = bench_movie(n_frames=40, side=256, particles=25, seed=seed)
+    truth, _ = true_tables(movie)
+    result = scored(track(spoilt(truth, (256, 256), LEVELS["perfect"])), movie)
+    assert result["hota"] > 0.95
+    result = scored(track(spoilt(truth, (256, 256), LEVELS["spoilt"], seed=1)), movie)
+    assert result["idf1"] > 0.85
+
+
+def test_figures_are_drawn(tmp_path):
+    tables = [table((15 + t, 20, 10), (32 - t, 20, 10)) for t in range(4)] + [table((23.5, 20, 12.6))] * 3
+    frames = [np.random.default_rng(t).random((40, 48)) for t in range(7)]
+    for tracks in (track(tables, frame_interval_s=0.5), track([])):
+        trajectories_figure(tracks, tmp_path / "trajectories.png", frames[0])
+        trajectories_figure(tracks, tmp_path / "trajectories.svg")
+        kymograph_figure(frames, tmp_path / "kymograph.png", line=20, width=3, tracks=tracks)
+        growth_figure(tracks, tmp_path / "growth.png")
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "trajectories.png", "trajectories.svg", "kymograph.png", "growth.png",
+    }  # fmt: skip
+    np.testing.assert_allclose(kymograph(frames, 20, width=3)[2], frames[2][19:22].mean(axis=0))
+    np.testing.assert_allclose(kymograph(frames, 47, axis="y")[3], frames[3][:, 47])
+    for wrong in ([], [frames[0], frames[0][:, 1:]]):
+        with pytest.raises(InputError, match="shape"):
+            kymograph(wrong, 3)
+    with pytest.raises(InputError, match="line is 40"):
+        kymograph(frames, 40)

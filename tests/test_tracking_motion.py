@@ -1,0 +1,111 @@
+"""Motion and growth: known diffusion, localisation error, drift and growth come back, and intervals cover them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from segmentation.tracking import (
+    Tracks,
+    diffusion,
+    drift,
+    growth_rates,
+    mean_squared_displacement,
+    track,
+    without_drift,
+)
+from simulate.errors import InputError
+
+PIXEL_NM, INTERVAL_S = 0.5, 2.0
+
+
+def movie_of(paths):
+    frames, n, _ = paths.shape
+    frame, particle = np.divmod(np.arange(frames * n), n)
+    x, y = paths.reshape(-1, 2).T
+    table = pd.DataFrame({"frame": frame, "particle": particle, "x": x, "y": y})
+    return Tracks(table, pd.DataFrame(), PIXEL_NM, INTERVAL_S)
+
+
+def brownian(rng, *, n=300, frames=101, noise=0.0, exposures=1):
+    """Paths of steps of standard deviation 1, each frame the mean over `exposures` moments of its interval."""
+    fine = rng.normal(0, np.sqrt(1 / exposures), (frames * exposures, n, 2)).cumsum(axis=0)
+    return fine.reshape(frames, exposures, n, 2).mean(axis=1) + rng.normal(0, noise, (frames, n, 2))
+
+
+@pytest.mark.parametrize(("noise", "exposures"), [(0.0, 1), (0.7, 1), (1.5, 1), (0.7, 20)])
+def test_diffusion_is_unbiased_and_its_interval_covers(noise, exposures):
+    tracks = movie_of(brownian(np.random.default_rng(1), noise=noise, exposures=exposures, n=600))
+    result = diffusion(tracks, blur=0.0 if exposures == 1 else 1 / 6)
+    value, low, high, variance = result.filter(regex="^(diffusion|localisation)").to_numpy().T
+    expected = PIXEL_NM**2 / (2 * INTERVAL_S)
+    assert value[-1] == pytest.approx(expected, rel=0.04)
+    assert variance[-1] == pytest.approx((noise * PIXEL_NM) ** 2, rel=0.04, abs=0.003)
+    assert 0.93 < np.mean((low[:-1] <= expected) & (expected <= high[:-1])) < 0.975
+    # The predicted spread is the one that the estimates have.
+    spread = (high[:-1] - low[:-1]) / 2 / 1.95996
+    assert np.std(value[:-1]) == pytest.approx(np.sqrt(np.mean(spread**2)), rel=0.08)
+    assert low[-1] < expected < high[-1]
+
+
+def test_steps_over_gaps_do_not_count():
+    tracks = movie_of(brownian(np.random.default_rng(3), n=1, frames=40))
+    table = tracks.table
+    gap = Tracks(table.drop(index=20), table, PIXEL_NM, INTERVAL_S)
+    assert diffusion(gap)["n_steps"].tolist() == [37, 37]
+
+
+def test_msd_is_linear_and_drift_is_taken_out():
+    paths = brownian(np.random.default_rng(2), n=400, noise=0.5)
+    paths[..., 0] += 2.0 * np.arange(len(paths))[:, None]
+    tracks = movie_of(paths)
+    moved = drift(tracks)
+    np.testing.assert_allclose(moved["x"], 2.0 * moved["frame"], atol=2)
+    assert np.abs(moved["y"]).max() < 2
+    msd = mean_squared_displacement(without_drift(tracks), max_lag=5)
+    # Four D t, and twice the localisation variance on either axis.
+    expected = PIXEL_NM**2 * (2 * msd["lag"] + 4 * 0.5**2)
+    np.testing.assert_allclose(msd["msd_nm2"], expected, rtol=0.03)
+    each = mean_squared_displacement(tracks, max_lag=2, per_track=True)
+    assert len(each) == 800
+
+
+def test_drift_over_missing_frames_and_of_lone_particles():
+    table = pd.DataFrame({"frame": [0, 5, 9, 9], "particle": [0, 0, 0, 1], "x": [1.0, 4.0, 5.0, 90.0], "y": 0.0})
+    tracks = Tracks(table, pd.DataFrame())
+    assert drift(tracks)["x"].tolist() == [0, 3, 4]
+    assert without_drift(tracks).table["x"].tolist() == [1, 1, 1, 86]
+    # What was overlooked in a frame says nothing about the step into the next one.
+    table = pd.DataFrame(
+        {"frame": [0, 1, 2, 0, 2], "particle": [0, 0, 0, 1, 1], "x": [1.0, 2.0, 3.0, 5.0, 9.0], "y": 0.0}
+    )
+    assert drift(Tracks(table, pd.DataFrame()))["x"].tolist() == [0, 1, 2]
+
+
+def test_growth_rate_stands_outliers_and_its_interval_covers():
+    rng = np.random.default_rng(4)
+    frame, particle = np.divmod(np.arange(30 * 300), 300)
+    diameter = 8 + 0.25 * frame + rng.normal(0, 0.3, frame.size) + 5 * (frame == 7)
+    table = pd.DataFrame({"frame": frame, "particle": particle, "x": 0.0, "y": 0.0, "equivalent_diameter_px": diameter})
+    rates = growth_rates(Tracks(table, pd.DataFrame(), None, 0.5))
+    assert list(rates)[2:] == ["growth_px_per_s", "growth_low_px_per_s", "growth_high_px_per_s"]
+    rate, low, high = rates.iloc[:, 2:].to_numpy(float).T
+    assert rate.mean() == pytest.approx(0.5, rel=0.02)
+    assert 0.91 < np.mean((low <= 0.5) & (high >= 0.5)) < 0.99
+
+
+def test_nothing_moves_where_there_is_nothing():
+    empty = track([])
+    for table in (drift(empty), diffusion(empty), mean_squared_displacement(empty), growth_rates(empty)):
+        assert not len(table)
+    assert not len(without_drift(empty).table)
+
+
+def test_bad_input_is_named():
+    twice = Tracks(pd.DataFrame({"frame": [0, 0], "particle": 0, "x": 1.0, "y": 1.0}), pd.DataFrame())
+    for call in (drift, diffusion, mean_squared_displacement):
+        with pytest.raises(InputError, match="twice"):
+            call(twice)
+    with pytest.raises(InputError, match="blur"):
+        diffusion(twice, blur=0.3)
+    with pytest.raises(InputError, match="max_lag"):
+        mean_squared_displacement(twice, max_lag=0)
