@@ -1,0 +1,59 @@
+"""The command that sweeps schemes, ratios, doses and methods: study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segmentation.cli.tables import log, markdown
+from segmentation.cli.words import say
+from simulate.errors import InputError, check_count
+
+if TYPE_CHECKING:
+    import argparse
+
+_SHOWN = ("psnr_db", "average_precision@0.5", "f1@0.5", "count_error", "diameter_bias", "frame_time_ms")
+
+
+def add_commands(commands: Any) -> None:
+    """Add this module's command to the parser."""
+    parser = commands.add_parser(
+        "study", help="accuracy, time and dose over schemes, ratios, doses and methods; goes on after a kill"
+    )
+    parser.add_argument("config", nargs="?", type=Path, metavar="CONFIG.toml", help="what to sweep over")
+    parser.add_argument("--preset", metavar="NAME", help="a shipped study instead: quick or paper")
+    parser.add_argument("--out", type=Path, default=Path("cs-stem-study"), metavar="DIR", help="rows go here")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="local processes (1: this one)")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="run on a Dask cluster: tcp://host:8786")
+    parser.add_argument("--retry", action="store_true", help="run cases again that failed before")
+    parser.set_defaults(func=_study)
+
+
+def _study(options: argparse.Namespace) -> None:
+    from segmentation.study import cell_means, inline, load_study, local_processes, on_dask, preset, sweep
+    from segmentation.study.store import ROWS
+
+    if (options.config is None) == (options.preset is None):
+        raise InputError("expected either a configuration file or --preset quick or paper")
+    check_count(options.workers, "--workers", 1)
+    if options.scheduler and options.workers > 1:
+        raise InputError("--workers and --scheduler both say where to run; expected one of them")
+    config = load_study(options.config) if options.config else preset(options.preset)
+    executor = local_processes(options.workers) if options.workers > 1 else inline
+    if options.scheduler:
+        executor = on_dask(options.scheduler)
+    rows = sweep(config, options.out, executor=executor, retry=options.retry, progress=True)
+    for text, failed in rows[rows["error"] != ""].groupby("error", sort=False):
+        log(f"{len(failed)} failed: {text}")
+    table = cell_means(rows, _SHOWN)
+    table.index = [_cell_name(*group) for group in table.index]
+    table.index.name = f"mean over {rows['frame'].nunique()} frames"
+    say(markdown(table))
+    say(f"{len(rows)} rows: {options.out / ROWS}")
+
+
+def _cell_name(pairing: str, scheme: str, ratio: float, counts: float, recon: str, segmenter: str, mapping: str) -> str:
+    dose = f"{counts:g} counts" if counts else "no noise"
+    way = " > ".join(part for part in (recon, f"{segmenter} ({mapping})") if part)
+    beside = f"full scan of the same {pairing} as " if pairing else ""
+    return f"{beside}{scheme} {ratio:.3g}, {dose}: {way}"
