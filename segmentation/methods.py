@@ -19,9 +19,14 @@ if TYPE_CHECKING:
 
 
 class Segmenter(Protocol):
-    """A segmentation method: a callable from an image to its particles, options by keyword."""
+    """A segmentation method: a callable from a frame to its particles, options by keyword.
 
-    def __call__(self, image: NDArray[np.float64], *, device: str) -> Instances: ...  # noqa: D102
+    It gets an image as float64 (H, W), a `Reconstruction` or a `Measurement` (full, or sparse if it takes such).
+    """
+
+    def __call__(  # noqa: D102
+        self, image: NDArray[np.float64] | Reconstruction | Measurement, *, device: str
+    ) -> Instances: ...
 
 
 segmenters: Registry[Segmenter] = Registry("segmentation method")
@@ -39,8 +44,8 @@ def segment(
 
     Parameters
     ----------
-    image : array_like of shape (H, W), Reconstruction, or fully scanned Measurement
-        What to segment, any unit; bright or dark particles.
+    image : array_like of shape (H, W), Reconstruction, or Measurement
+        What to segment, any unit; bright or dark particles. A sparse scan is for networks whose mapping takes one.
     method : str
         A name from `segmenters.names`.
     pixel_size_nm : float or (float, float), optional
@@ -53,7 +58,7 @@ def segment(
     Returns
     -------
     Instances
-        With `intensity` set to the image.
+        With `intensity` set to the image; that of a sparse scan is the one that its mapping computes along.
 
     Raises
     ------
@@ -79,22 +84,26 @@ def segment(
     if isinstance(image, Reconstruction | Measurement):
         pixel_size_nm = image.pixel_size_nm if pixel_size_nm is None else pixel_size_nm
         name = image.name
-    array = _as_image(image)
-    found = run(array, device=device, **options)  # pyright: ignore[reportCallIssue]
+    if not isinstance(image, Reconstruction | Measurement):
+        image = _as_image(image)
+    found = run(image, device=device, **options)  # pyright: ignore[reportCallIssue]
     return Instances(
         found.labels,
         boxes=found.boxes,
         scores=found.scores,
         masks=found.masks,
         pixel_size_nm=pixel_size_nm,
-        intensity=array,  # pyright: ignore[reportArgumentType]
+        intensity=found.intensity,
         name=name,
         method=method,
         info=found.info,
     )
 
 
-def _as_image(image: ArrayLike | Reconstruction | Measurement) -> NDArray[np.float64]:
+def full_image(image: NDArray[np.float64] | Reconstruction | Measurement) -> NDArray[np.float64]:
+    """Return the image of a frame, in float64; `InputError` if it is a sparse scan, which has none yet."""
+    if isinstance(image, Reconstruction):
+        return image.image.astype(np.float64)
     if isinstance(image, Measurement):
         if not image.mask.all():
             raise InputError(
@@ -102,7 +111,11 @@ def _as_image(image: ArrayLike | Reconstruction | Measurement) -> NDArray[np.flo
                 "segmentation.run for the whole chain"
             )
         return image.values
-    array = np.asarray(image.image if isinstance(image, Reconstruction) else image)
+    return image
+
+
+def _as_image(image: ArrayLike) -> NDArray[np.float64]:
+    array = np.asarray(image)
     check_shape(array.shape, "image")
     if array.dtype.kind not in "buif":
         raise InputError(f"image has type {array.dtype}; expected real numbers")
@@ -117,7 +130,7 @@ def _as_image(image: ArrayLike | Reconstruction | Measurement) -> NDArray[np.flo
 
 @segmenters.register("threshold", "background flattening, threshold at half height, watershed: the classical floor")
 def threshold(
-    image: NDArray[np.float64],
+    image: NDArray[np.float64] | Reconstruction | Measurement,
     *,
     device: str = "cpu",
     polarity: str = "auto",
@@ -125,6 +138,8 @@ def threshold(
     min_area_px: float = 12.0,
 ) -> Instances:
     """Segment by `threshold_segment` (`level` is its `threshold`); computed on the CPU."""
-    if np.ptp(image) == 0:
-        return Instances(np.zeros(image.shape, dtype=np.int32))
-    return Instances(threshold_segment(image, polarity=polarity, threshold=level, min_area_px=min_area_px))
+    array = full_image(image)
+    labels = np.zeros(array.shape, dtype=np.int32)
+    if np.ptp(array) > 0:
+        labels = threshold_segment(array, polarity=polarity, threshold=level, min_area_px=min_area_px)
+    return Instances(labels, intensity=array)  # pyright: ignore[reportArgumentType]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segmentation.instances import Instances
+from segmentation.paste import whole_mask
 from simulate.atomic import atomic_path
 from simulate.errors import InputError
 
@@ -69,7 +70,8 @@ def write_coco(path: str | os.PathLike[str], instances: Instances | Sequence[Ins
     """Write particles in COCO's annotation format, with masks as uncompressed run lengths.
 
     Image and annotation ids count from 1; the particle's own id is kept as `label`. Boxes are x, y, width, height in
-    pixels; areas are in pixels; each image carries its `pixel_size_nm` (row, column) or null.
+    pixels; areas are in pixels; each image carries its `pixel_size_nm` (row, column) or null. Where particles overlap,
+    the masks that a detector gave each go on below the others (`visible_area` is what the label map shows).
 
     Parameters
     ----------
@@ -109,7 +111,7 @@ def write_coco(path: str | os.PathLike[str], instances: Instances | Sequence[Ins
     for image_id, frame in enumerate(frames, start=1):
         images.append(_image(frame, image_id))
         for index, particle_id in enumerate(frame.ids.tolist()):
-            rows, cols, mask = frame.crop(particle_id)
+            rows, cols, mask = whole_mask(frame, particle_id)
             x0, y0, x1, y1 = (float(edge) for edge in frame.boxes[index])
             annotations.append(
                 {
@@ -120,6 +122,7 @@ def write_coco(path: str | os.PathLike[str], instances: Instances | Sequence[Ins
                     "segmentation": encode_rle(mask, frame.shape, (rows.start, cols.start)),
                     "bbox": [x0, y0, x1 - x0, y1 - y0],
                     "area": int(mask.sum()),
+                    "visible_area": int(np.count_nonzero(frame.labels[rows, cols] == particle_id)),
                     "score": round(float(frame.scores[index]), 6),
                     "iscrowd": 0,
                 }

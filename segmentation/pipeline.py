@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,9 @@ import numpy as np
 
 from cs_recon.io.provenance import provenance, write_provenance
 from cs_recon.io.write import write_image
+from cs_recon.learned import UNROLLED
 from cs_recon.reconstruction import reconstruct
+from segmentation.mapping import FEATURE_MAP, FEATURE_PRESET, FEATURES, RECONSTRUCT, SPARSE
 from segmentation.measure import measure, summary
 from segmentation.methods import segment as find_particles
 from segmentation.output import write_coco, write_table
@@ -80,7 +82,9 @@ def run(
     device : {"auto", "cpu", "cuda"}
         Where to compute.
     recon_options, segment_options : mapping, optional
-        Options of the methods.
+        Options of the methods. With the segmentation's ``mapping="features"`` the particles are found on features of
+        the unrolled network, of its preset ``fast``, which is then the reconstruction's default too; with
+        ``"sparse"`` on the scan itself. The reconstruction is computed all the same: intensities are measured on it.
     stage : callable, optional
         Called with the name of each stage as it begins, for progress displays.
 
@@ -101,15 +105,23 @@ def run(
     seconds: dict[str, float] = {}
     stage("reconstruct")
     began = time.perf_counter()
-    reconstruction = reconstruct(measurement, recon, device=device, **(recon_options or {}))
+    mapping = dict(segment_options or {}).get("mapping", RECONSTRUCT)
+    options = dict(recon_options or {})
+    if mapping == FEATURES and recon == UNROLLED:
+        options.setdefault("preset", FEATURE_PRESET)
+    reconstruction = reconstruct(measurement, recon, device=device, **options)
     seconds["reconstruct"] = time.perf_counter() - began
     stage("segment")
     began = time.perf_counter()
-    instances = find_particles(reconstruction, segment, device=device, **(segment_options or {}))
+    has_features = FEATURE_MAP in reconstruction.features and options.get("preset") == FEATURE_PRESET
+    from_scan = mapping == SPARSE or (mapping == FEATURES and not has_features)
+    frame = measurement if from_scan else reconstruction
+    found = find_particles(frame, segment, device=device, **(segment_options or {}))
+    instances = found if frame is reconstruction else replace(found, intensity=reconstruction.image)
     seconds["segment"] = time.perf_counter() - began
     stage("measure")
     began = time.perf_counter()
-    table = measure(instances)
+    table = measure(instances, sigma=reconstruction.sigma)
     seconds["measure"] = time.perf_counter() - began
     return Result(measurement, reconstruction, instances, table, seconds)
 

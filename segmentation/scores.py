@@ -15,6 +15,7 @@ import numpy as np
 
 from segmentation.instances import label_ids
 from segmentation.matching import Match, check_iou, greedy_hits, labels_of, match, match_overlaps, overlaps
+from segmentation.pixel_scores import aggregated_jaccard_of, boundary_f
 from simulate.errors import InputError
 
 if TYPE_CHECKING:
@@ -135,7 +136,8 @@ def score(
     dict
         `n_true`, `n_pred`, `count_error`; `average_precision@t`, `f1@t`, `precision@t`, `recall@t`,
         `panoptic_quality@t`, `mean_matched_iou@t` and `size_bias@t` for each threshold t; and
-        `mean_average_precision`, the mean of `average_precision` over the thresholds.
+        `mean_average_precision`, the mean of `average_precision` over the thresholds; `aggregated_jaccard` and
+        `boundary_f`.
 
     Examples
     --------
@@ -159,6 +161,8 @@ def score(
             f"mean_matched_iou@{threshold:g}": _mean_iou(found),
             f"size_bias@{threshold:g}": _size_bias(found),
         }
+    result["aggregated_jaccard"] = aggregated_jaccard_of(table)
+    result["boundary_f"] = boundary_f(true, pred)
     result["mean_average_precision"] = float(np.mean([result[f"average_precision@{t:g}"] for t in ious]))
     return result
 

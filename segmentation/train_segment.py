@@ -1,4 +1,4 @@
-"""Train the particle detector."""
+"""Train the segmentation networks, by any mapping, from scratch or from other weights."""
 
 from __future__ import annotations
 
@@ -6,12 +6,23 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 from torch.utils.data import DataLoader
 
 from cs_recon import distributed
+from cs_recon.batch import ScanBatch, make_batch
+from cs_recon.checkpoint import save_weights
+from cs_recon.learned import UNROLLED, load_network
 from cs_recon.training import LoopConfig, train
-from segmentation.models.mask_rcnn import MaskRCNN, MaskRCNNConfig
-from segmentation.training_data import LabelledScenes, SceneData
+from cs_recon.unrolled import UnrolledISTA
+from segmentation.learned import MULTIPLE, RECONSTRUCTOR
+from segmentation.mapping import FEATURE_MAP, FEATURES, sparse_maps
+from segmentation.models.dense import MaskFPNConfig, UNetConfig
+from segmentation.models.family import ARCHITECTURES, make_network
+from segmentation.models.mask_rcnn import MaskRCNNConfig
+from segmentation.models.mask_rpn import MaskRPNConfig
+from segmentation.training_data import LabelledScenes, Sample, SceneData
+from segmentation.transfer import Freezing, freeze, start_from
 
 if TYPE_CHECKING:
     import os
@@ -19,39 +30,189 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from segmentation.training_data import Sample
+    from segmentation.models.family import ParticleNetwork
+
+
+def _loop() -> LoopConfig:
+    return LoopConfig(learning_rate=7e-4)
 
 
 @dataclass(frozen=True)
-class SegmentTraining:
-    """Everything that decides a training run of the detector."""
+class MaskRCNNTraining:
+    """Everything that decides a training run.
+
+    Parameters
+    ----------
+    network, data, loop, freezing : dataclass
+        The network, the images, how long and how fast, and which stages.
+    reconstructor : str
+        Weights of the unrolled network whose features the ``features`` mapping takes; empty: the shipped ones.
+    joint : bool
+        Whether that network is trained along; it then becomes part of the weights. It should have been trained to
+        reconstruct before: Wu et al., "Learning task-specific strategies for accelerated MRI", IEEE TCI 10, 1040
+        (2024), found the task's loss alone from the start to do worse.
+    """
 
     network: MaskRCNNConfig = field(default_factory=MaskRCNNConfig)
     data: SceneData = field(default_factory=SceneData)
-    loop: LoopConfig = field(default_factory=lambda: LoopConfig(learning_rate=7e-4))
+    loop: LoopConfig = field(default_factory=_loop)
+    freezing: Freezing = field(default_factory=Freezing)
+    reconstructor: str = ""
+    joint: bool = False
+
+
+@dataclass(frozen=True)
+class MaskRPNTraining(MaskRCNNTraining):
+    """As `MaskRCNNTraining`, of the one-stage detector."""
+
+    network: MaskRPNConfig = field(default_factory=MaskRPNConfig)  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+@dataclass(frozen=True)
+class MaskFPNTraining(MaskRCNNTraining):
+    """As `MaskRCNNTraining`, of the semantic pyramid."""
+
+    network: MaskFPNConfig = field(default_factory=MaskFPNConfig)  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+@dataclass(frozen=True)
+class UNetTraining(MaskRCNNTraining):
+    """As `MaskRCNNTraining`, of the U-Net."""
+
+    network: UNetConfig = field(default_factory=UNetConfig)  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+SegmentTraining = MaskRCNNTraining | MaskRPNTraining | MaskFPNTraining | UNetTraining
+
+TRAININGS: dict[str, type[SegmentTraining]] = {
+    "mask-rcnn": MaskRCNNTraining,
+    "mask-rpn": MaskRPNTraining,
+    "mask-fpn": MaskFPNTraining,
+    "u-net": UNetTraining,
+}
+"""The networks and the configurations of their training."""
+
+
+class MappedNetwork(nn.Module):
+    """A particle network behind its mapping: from maps, or from scans through a reconstruction network's features.
+
+    Parameters
+    ----------
+    network : nn.Module
+        The particle network.
+    reconstructor : UnrolledISTA, optional
+        For the ``features`` mapping.
+    joint : bool
+        Whether gradients reach the reconstructor; else it stays as it is.
+    """
+
+    def __init__(
+        self, network: ParticleNetwork, reconstructor: UnrolledISTA | None = None, *, joint: bool = False
+    ) -> None:
+        super().__init__()
+        self.network, self.joint = network, joint
+        self.reconstructor = reconstructor
+        if reconstructor is not None:
+            reconstructor.requires_grad_(joint)
+
+    def forward(self, seen: Tensor | ScanBatch, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Return the losses on maps (B, C, H, W) or scans."""
+        return self.network(self.maps(seen), targets)[1]
+
+    def maps(self, seen: Tensor | ScanBatch) -> Tensor:
+        """Return what the particle network sees of maps (themselves) or scans."""
+        if not isinstance(seen, ScanBatch):
+            return seen
+        if self.reconstructor is None:
+            return sparse_maps(seen)
+        # In evaluation mode it would keep no gradient from being computed; in training mode it looks at its preset too.
+        with torch.set_grad_enabled(self.joint and torch.is_grad_enabled()):
+            found = self.reconstructor.eval()(seen, self.reconstructor.config.fast_steps)
+            return found.features[FEATURE_MAP][0]
 
 
 def train_segment(
-    config: SegmentTraining, folder: str | os.PathLike[str], *, device: torch.device, workers: int = 1
-) -> tuple[MaskRCNN, dict[str, Tensor]]:
-    """Train (or go on training) and return the network and its averaged weights."""
+    config: SegmentTraining,
+    folder: str | os.PathLike[str],
+    *,
+    device: torch.device,
+    workers: int = 1,
+    init: str | os.PathLike[str] = "",
+) -> tuple[MappedNetwork, dict[str, Tensor]]:
+    """Train (or go on training) and return the network behind its mapping, and the averaged weights.
+
+    With `init`, see `transfer.start_from`, a new run starts from other weights, as far as names and shapes agree.
+    """
     torch.manual_seed(config.loop.seed)
-    model = MaskRCNN(config.network).to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    model = make_model(config)
+    if init:
+        start_from(model.network, init)
+    model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    n_stages = len(model.network.stages())
 
     def batches(start: int) -> Iterator[object]:
         size = config.loop.batch_size
-        scenes = LabelledScenes(config.data, config.loop.seed, config.loop.steps * size)
+        mapping, depth = config.network.mapping, not ARCHITECTURES[method_of(config)].regions
+        scenes = LabelledScenes(config.data, config.loop.seed, config.loop.steps * size, mapping=mapping, depth=depth)
         order, part = distributed.share(size, start, config.loop.steps), distributed.share_size(size)
-        return iter(DataLoader(scenes, part, sampler=order, num_workers=workers, collate_fn=_collate))
+        collate = _Collate(smooth=model.reconstructor is not None and model.reconstructor.config.start == "smooth")
+        loader = DataLoader(scenes, part, sampler=order, num_workers=workers, collate_fn=collate)
+        return enumerate(loader, start)  # pyright: ignore[reportReturnType]
 
     def losses(item: object) -> dict[str, Tensor]:
-        images, targets = item  # pyright: ignore[reportGeneralTypeIssues]
-        images = images.to(device, memory_format=torch.channels_last)
-        return model(images, [{name: value.to(device) for name, value in target.items()} for target in targets])[1]
+        step, (seen, targets) = item  # pyright: ignore[reportGeneralTypeIssues]
+        freeze(model.network, config.freezing.trained_at(step, n_stages))
+        seen = seen.to(device)
+        if not isinstance(seen, ScanBatch):
+            seen = seen.to(memory_format=torch.channels_last)
+        return model(seen, [{name: value.to(device) for name, value in target.items()} for target in targets])
 
     averaged = train(model, losses, batches, config.loop, folder, device=device)
     return model, averaged
 
 
-def _collate(samples: list[Sample]) -> tuple[Tensor, list[dict[str, Tensor]]]:
-    return torch.stack([image for image, _ in samples]), [target for _, target in samples]
+def make_model(config: SegmentTraining) -> MappedNetwork:
+    """Return the untrained network of a configuration behind its mapping."""
+    network = make_network(method_of(config), config.network)
+    if config.network.mapping != FEATURES:
+        return MappedNetwork(network)
+    reconstructor = load_network(UNROLLED, config.reconstructor).network
+    assert isinstance(reconstructor, UnrolledISTA)
+    # A copy: the loaded one is shared with everyone who reconstructs.
+    own = UnrolledISTA(reconstructor.config)
+    own.load_state_dict(reconstructor.state_dict())
+    return MappedNetwork(network, own, joint=config.joint)
+
+
+def save_segmenter(
+    file: str | os.PathLike[str], averaged: dict[str, Tensor], config: SegmentTraining, operating_point: float
+) -> str:
+    """Write a trained network's weights, with its reconstructor's if that was trained along, and return their hash."""
+    record = {**config.network.as_dict(), "operating_point": operating_point}
+    tensors = {name.removeprefix("network."): value for name, value in averaged.items() if name.startswith("network.")}
+    if config.joint and config.network.mapping == FEATURES:
+        reconstructor = load_network(UNROLLED, config.reconstructor).network
+        record["reconstructor"] = reconstructor.config.as_dict()
+        tensors |= {name: value for name, value in averaged.items() if name.startswith(RECONSTRUCTOR)}
+    return save_weights(file, tensors, method_of(config), record)
+
+
+def method_of(config: SegmentTraining) -> str:
+    """Return the method that a configuration trains."""
+    return next(name for name, kind in TRAININGS.items() if type(config) is kind)
+
+
+class _Collate:
+    """Samples to what the network sees and its targets (picklable, for loader processes)."""
+
+    def __init__(self, *, smooth: bool) -> None:
+        self.smooth = smooth
+
+    def __call__(self, samples: list[Sample]) -> tuple[Tensor | ScanBatch, list[dict[str, Tensor]]]:
+        torch.set_num_threads(1)
+        targets = [sample.target for sample in samples]
+        maps = [sample.maps for sample in samples if sample.maps is not None]
+        if maps:
+            return torch.stack(maps), targets
+        batch = make_batch([sample.scan for sample in samples], multiple=MULTIPLE)
+        return (batch.with_smooth() if self.smooth else batch), targets

@@ -1,9 +1,9 @@
-"""Labelled images for the segmentation networks: simulated scenes and real images, as a microscope degrades them."""
+"""Labelled frames for the segmentation networks: simulated scenes and real images, as a microscope degrades them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,12 +11,15 @@ from PIL import Image
 from scipy.ndimage import find_objects, gaussian_filter
 from torch.utils.data import Dataset
 
-from cs_recon.batch import make_batch
-from cs_recon.real_images import LabelledImage, labelled_images
-from cs_recon.training_data import SCHEMES
-from segmentation.preprocess import normalise
+from cs_recon.learned import UNROLLED
+from cs_recon.real_images import LabelledImage, Split, labelled_images
+from cs_recon.reconstruction import reconstruct
+from cs_recon.training_data import SCHEMES, random_path
+from segmentation.mapping import RECONSTRUCT, image_maps
+from segmentation.split import depth_map
+from segmentation.visibility import MIN_AREA_PX, visible
 from simulate.detector import measure
-from simulate.errors import InputError
+from simulate.errors import InputError, check_within
 from simulate.random_scenes import random_config
 from simulate.scenes import make_scene
 from simulate.schemes import scan_path
@@ -25,9 +28,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-Sample = tuple["Tensor", dict[str, "Tensor"]]
-MIN_AREA_PX = 16
-"""Particles with fewer visible pixels are no training targets."""
+    from simulate.measurement import Measurement
+
+TRAINING_SNR = 3.0
+"""Particles of a smaller signal-to-noise ratio are no training targets: they would teach to see what is not there."""
 
 
 @dataclass(frozen=True)
@@ -38,39 +42,82 @@ class SceneData:
     ----------
     size : int
         Side of the square images in pixels, a multiple of 32.
-    real_folder : str
-        Folder of real labelled images, of which the training split is used; without
-        one their share is simulated too.
+    real_folders : tuple of str
+        Folders of real labelled images, of which the training splits are used; without any their share is simulated.
     real_share : float
         Share of images cut from real ones; the rest are simulated scenes.
     noisy_share, sparse_share : float
-        Shares of images with counting noise on a full scan, and of images reconstructed from a sparse noisy scan; the
-        rest stay clean.
-    reconstructor : str
-        A weights file of the unrolled network for the sparse share; empty for the pyramid fill, which is instant.
+        Shares of images with counting noise on a full scan, and of sparse scans; the rest stay clean.
+    denoised_share : float
+        Share of the noisy full scans that come to a detector of images by way of the reconstruction too.
+    min_ratio : float
+        Smallest sampling ratio; drawn log-uniformly from it to 1.
+    blur_share, inverted_share : float
+        Shares of images that are blurred, and whose contrast is inverted.
+    recon : str
+        The method by which sparse scans become images, for detectors that take images.
     """
 
     size: int = 256
-    real_folder: str = ""
-    real_share: float = 0.45
-    noisy_share: float = 0.4
-    sparse_share: float = 0.3
-    reconstructor: str = ""
+    real_folders: tuple[str, ...] = ()
+    real_share: float = 0.4
+    noisy_share: float = 0.35
+    sparse_share: float = 0.45
+    denoised_share: float = 0.3
+    min_ratio: float = 0.03
+    blur_share: float = 0.25
+    inverted_share: float = 0.25
+    recon: str = "unrolled-ista"
 
     def __post_init__(self) -> None:
-        if self.size % 32:
+        if self.size % 32 or self.size < 32:
             raise InputError(f"size is {self.size}; expected a multiple of 32")
+        for name in ("real_share", "noisy_share", "sparse_share", "denoised_share", "blur_share", "inverted_share"):
+            check_within(getattr(self, name), name, 0, 1)
         if self.noisy_share + self.sparse_share > 1:
             raise InputError("noisy_share and sparse_share must sum to at most 1")
+        if not 0 < self.min_ratio <= 1:
+            raise InputError(f"min_ratio is {self.min_ratio}; expected a ratio above 0 and at most 1")
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A scan of a labelled frame, what a detector of images sees of it (2, H, W), and the target."""
+
+    scan: Measurement
+    maps: Tensor | None
+    target: dict[str, Tensor]
 
 
 class LabelledScenes(Dataset[Sample]):
-    """An endless, reproducible data set: item `i` is drawn from the seed ``(seed, i)``."""
+    """An endless, reproducible data set: item `i` is drawn from the seed ``(seed, i)``.
 
-    def __init__(self, config: SceneData, seed: int, length: int) -> None:
-        self.config, self.seed, self.length = config, seed, length
-        self.real = labelled_images(config.real_folder, "train") if config.real_folder else []
-        self.network = None
+    Parameters
+    ----------
+    config : SceneData
+        What the images look like.
+    seed, length : int
+        Seed of all items, and their number.
+    mapping : str
+        What the detector sees; maps are computed only for one of images.
+    depth : bool
+        Whether targets hold the depth map.
+    split : {"train", "validation", "test"}
+        Which real images.
+    """
+
+    def __init__(
+        self,
+        config: SceneData,
+        seed: int,
+        length: int,
+        *,
+        mapping: str = RECONSTRUCT,
+        depth: bool = False,
+        split: Split = "train",
+    ) -> None:
+        self.config, self.seed, self.length, self.mapping, self.depth = config, seed, length, mapping, depth
+        self.real = [item for folder in config.real_folders for item in labelled_images(folder, split)]
 
     def __len__(self) -> int:
         return self.length
@@ -78,45 +125,46 @@ class LabelledScenes(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         rng = np.random.default_rng([self.seed, index])
         while True:
-            if rng.random() < self.config.real_share and self.real:
-                image, labels = crop_labelled(self.real[rng.integers(len(self.real))], self.config.size, rng)
-            else:
-                scene = make_scene(random_config(rng, (self.config.size, self.config.size)), rng=rng)
-                image, labels = scene.frame, scene.labels
             try:
-                degraded = self._degrade(image, rng)
+                frame, labels, simulated = self._frame(rng)
+                scan, counts = self._scan(frame, rng)
             except InputError:
-                continue  # a blank crop: draw another
-            return torch.from_numpy(normalise(degraded))[None], target(labels)
+                continue  # particles that found no room, or a blank crop: draw another
+            if simulated:
+                # A real frame's labels are what people saw; of a simulated one's some are lost in noise and film.
+                labels = visible(labels, frame, peak_counts=counts, ratio=scan.ratio, snr=TRAINING_SNR)
+            maps = self._maps(scan, rng) if self.mapping == RECONSTRUCT else None
+            return Sample(scan, maps, target(labels, depth=self.depth))
 
-    def _degrade(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float64]:
-        if rng.random() < 0.3:
-            image = np.asarray(gaussian_filter(image, rng.uniform(0.3, 1.5)), dtype=np.float32)
-        if rng.random() < 0.2:
-            image = np.asarray(image.max() - image, dtype=np.float32)
+    def _frame(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.int32], bool]:
+        if rng.random() < self.config.real_share and self.real:
+            return *crop_labelled(self.real[rng.integers(len(self.real))], self.config.size, rng), False
+        scene = make_scene(random_config(rng, (self.config.size, self.config.size)), rng=rng)
+        return scene.frame, scene.labels, True
+
+    def _scan(self, frame: NDArray[np.float32], rng: np.random.Generator) -> tuple[Measurement, float | None]:
+        if rng.random() < self.config.blur_share:
+            frame = np.asarray(gaussian_filter(frame, np.exp(rng.uniform(np.log(0.3), np.log(4.0)))), dtype=np.float32)
+        if rng.random() < self.config.inverted_share:
+            frame = np.asarray(frame.max() - frame, dtype=np.float32)
         kind = rng.random()
-        if kind < self.config.noisy_share:
-            counts = float(np.exp(rng.uniform(np.log(8), np.log(2000))))
-            return measure(image, scan_path("raster", image.shape), peak_counts=counts, rng=rng).values
-        if kind < self.config.noisy_share + self.config.sparse_share:
-            return self._sparse(image, rng)
-        measure(image, scan_path("raster", image.shape))  # refuses a blank image
-        return image.astype(np.float64)
+        noisy = kind < self.config.noisy_share + 0.85 * self.config.sparse_share
+        counts = float(np.exp(rng.uniform(np.log(12), np.log(2000)))) if noisy else None
+        path = scan_path("raster", frame.shape)
+        if self.config.noisy_share <= kind < self.config.noisy_share + self.config.sparse_share:
+            ratio = float(np.exp(rng.uniform(np.log(self.config.min_ratio), 0)))
+            path = random_path(str(rng.choice(list(SCHEMES), p=list(SCHEMES.values()))), frame, ratio, rng)
+        return measure(frame, path, peak_counts=counts, rng=rng), counts
 
-    def _sparse(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float64]:
-        ratio = float(np.exp(rng.uniform(np.log(0.04), 0)))
-        scheme = str(rng.choice(list(SCHEMES), p=list(SCHEMES.values())))
-        counts = float(np.exp(rng.uniform(np.log(10), np.log(1000))))
-        scan = measure(image, scan_path(scheme, image.shape, ratio, rng=rng), peak_counts=counts, rng=rng)  # pyright: ignore[reportArgumentType]
-        with torch.inference_mode():
-            batch = make_batch([scan])
-            if not self.config.reconstructor:
-                return batch.denormalise(batch.x0)[0, 0].numpy()
-            if self.network is None:
-                from cs_recon.learned import load_network
-
-                self.network = load_network("unrolled-ista", self.config.reconstructor).network
-            return batch.denormalise(self.network(batch).image)[0, 0].numpy()
+    def _maps(self, scan: Measurement, rng: np.random.Generator) -> Tensor:
+        full = bool(scan.mask.all())
+        if full and not (scan.counts_per_unit and rng.random() < self.config.denoised_share):
+            return torch.from_numpy(image_maps(scan.values))
+        options: dict[str, Any] = {}
+        if self.config.recon == UNROLLED:
+            options["preset"] = "fast" if rng.random() < 0.75 else "full"
+        found = reconstruct(scan, self.config.recon, device="cpu", **options)
+        return torch.from_numpy(image_maps(found.image, found.sigma))
 
 
 def crop_labelled(
@@ -135,8 +183,8 @@ def crop_labelled(
     return np.asarray((arrays[0] / 255) ** gamma, dtype=np.float32), np.ascontiguousarray(arrays[1], dtype=np.int32)
 
 
-def target(labels: NDArray[np.int32]) -> dict[str, Tensor]:
-    """Return the training target of a label map: boxes, classes, ids, and the map itself."""
+def target(labels: NDArray[np.int32], *, depth: bool = False) -> dict[str, Tensor]:
+    """Return the training target of a label map: boxes, classes, ids, the map itself, and its depth if asked for."""
     areas = np.bincount(labels.ravel())
     boxes, ids = [], []
     for index, window in enumerate(find_objects(labels)):
@@ -148,9 +196,12 @@ def target(labels: NDArray[np.int32]) -> dict[str, Tensor]:
             continue
         boxes.append((cols.start, rows.start, cols.stop, rows.stop))
         ids.append(index + 1)
-    return {
+    wanted = {
         "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
         "labels": torch.ones(len(ids), dtype=torch.int64),
         "ids": torch.tensor(ids, dtype=torch.int32),
         "label_map": torch.from_numpy(labels.copy()),
     }
+    if depth:
+        wanted["depth"] = torch.from_numpy(depth_map(labels))
+    return wanted

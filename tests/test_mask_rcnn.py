@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from cs_recon.training import LoopConfig
-from segmentation import average_precision, load_mask_rcnn, segment
-from segmentation.detect import paste
-from segmentation.models.mask_rcnn import MASK_SIZE, MaskRCNN, MaskRCNNConfig, mask_targets
+from segmentation import average_precision, load_segmenter, segment
+from segmentation.models.mask_rcnn import MaskRCNN, MaskRCNNConfig
+from segmentation.models.regions import MASK_SIZE, mask_targets
+from segmentation.paste import paste
 from segmentation.preprocess import normalise
-from segmentation.train_segment import SegmentTraining, train_segment
+from segmentation.train_segment import MaskRCNNTraining, train_segment
 from segmentation.training_data import LabelledScenes, SceneData, target
 from simulate import InputError, SceneConfig, Support, make_scene
 
@@ -93,7 +94,7 @@ def test_an_untrained_network_runs_at_native_scale(shape):
     torch.manual_seed(0)
     network = MaskRCNN(TINY).eval()
     with torch.inference_mode():
-        found, losses = network(torch.randn(1, 1, 64, 96))
+        found, losses = network(torch.randn(1, 2, 64, 96))
     assert losses == {}
     boxes = found[0]["boxes"]
     assert (boxes[:, 2] <= 96).all()
@@ -103,7 +104,7 @@ def test_an_untrained_network_runs_at_native_scale(shape):
 def test_an_image_without_particles_still_trains():
     network = MaskRCNN(TINY)
     empty = target(np.zeros((64, 64), np.int32))
-    losses = network(torch.randn(1, 1, 64, 64), [empty])[1]
+    losses = network(torch.randn(1, 2, 64, 64), [empty])[1]
     total = sum(losses.values())
     total.backward()
     assert torch.isfinite(total)
@@ -111,7 +112,7 @@ def test_an_image_without_particles_still_trains():
 
 @pytest.mark.slow
 def test_training_lowers_the_loss_and_resumes_exactly(tmp_path):
-    config = SegmentTraining(
+    config = MaskRCNNTraining(
         network=TINY,
         data=SceneData(size=64, real_share=0.0, sparse_share=0.0),
         loop=LoopConfig(steps=24, batch_size=2, warmup_steps=2, learning_rate=3e-3, save_every=12, average=0.9),
@@ -144,9 +145,9 @@ def test_training_lowers_the_loss_and_resumes_exactly(tmp_path):
 def test_items_depend_on_seed_and_index_alone():
     config = SceneData(size=64, real_share=0.0)
     first, again, other = (LabelledScenes(config, seed, 9)[4] for seed in (1, 1, 2))
-    assert torch.equal(first[0], again[0])
-    assert torch.equal(first[1]["label_map"], again[1]["label_map"])
-    assert not torch.equal(first[0], other[0])
+    assert torch.equal(first.maps, again.maps)
+    assert torch.equal(first.target["label_map"], again.target["label_map"])
+    assert not torch.equal(first.maps, other.maps)
 
 
 def test_the_shipped_detector_finds_bright_and_dark_particles():
@@ -168,7 +169,7 @@ def test_the_shipped_detector_finds_bright_and_dark_particles():
 
 
 def test_shipped_weights_are_whole():
-    network = load_mask_rcnn()
+    network = load_segmenter("mask-rcnn").network
     assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
     assert not network.training
 

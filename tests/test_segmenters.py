@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from cs_recon import reconstruct
-from segmentation import average_precision, segment, segmenters
+from segmentation import average_precision, segment
+from segmentation.bench.compare import shipped_models
 from simulate import InputError, Measurement, SceneConfig, Support, make_scene, measure, scan_path
 
 SCENE = make_scene(
@@ -19,7 +20,10 @@ SCENE = make_scene(
 )
 
 
-@pytest.mark.parametrize("method", segmenters.names)
+METHODS = sorted({model.method for model in shipped_models()})
+
+
+@pytest.mark.parametrize("method", METHODS)
 class TestEveryMethod:
     def test_it_finds_well_separated_particles(self, method):
         found = segment(SCENE.frame, method, pixel_size_nm=0.5)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from segmentation.cli.chain import say
+from segmentation.cli import segmentation_benches
+from segmentation.cli.tables import bench_options, log, markdown, names, numbers, publish
+from segmentation.cli.words import say
 from segmentation.output import write_csv
-from simulate.atomic import atomic_path, make_folder
-
-if TYPE_CHECKING:
-    import pandas as pd
+from simulate.atomic import atomic_path
 
 
 def add_commands(commands: Any) -> None:
@@ -21,12 +19,13 @@ def add_commands(commands: Any) -> None:
     kinds = bench.add_subparsers(title="benchmarks", metavar="BENCHMARK", required=True)
     _add_recon(kinds)
     _add_recon_gpu(kinds)
+    segmentation_benches.add_benches(commands, kinds)
     parser = kinds.add_parser("sigma", help="how often the truth lies within the 90 % intervals, by sampling ratio")
     parser.add_argument("--frames", type=int, default=40, metavar="N", help="simulated frames (default 40)")
     parser.add_argument("--generator", default="training", metavar="NAME", help="of frames: bench, training or crystal")
     parser.add_argument("--real-frames", type=int, default=20, metavar="N", help="real frames (default 20)")
     parser.add_argument("--size", type=int, default=128, metavar="N", help="side of the frames (default 128)")
-    _bench_options(parser)
+    bench_options(parser)
     parser.set_defaults(func=_bench_sigma)
     parser = kinds.add_parser("adapt", help="what adapting to sparse scans gains on frames unlike those of training")
     parser.add_argument("--method", default="unrolled-ista", metavar="NAME", help="unrolled-ista or inpainting")
@@ -46,12 +45,6 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("--seed", type=int, default=3, metavar="N", help="seed of frame and scan (default 3)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the picture (.png, .svg, .pdf)")
     parser.set_defaults(func=_bench_gallery)
-    parser = kinds.add_parser("segment", help="AP of every segmentation method on unseen frames")
-    parser.add_argument("--frames", type=int, default=40, metavar="N", help="simulated frames (default 40)")
-    parser.add_argument("--split", default="test", choices=("validation", "test"), help="which images (default test)")
-    _bench_options(parser)
-    parser.set_defaults(func=_bench_segment)
-
     parser = kinds.add_parser("simulate", help="how fast frames and scans are made")
     parser.add_argument("--side", type=int, default=2048, metavar="N", help="side of the scans' frames (default 2048)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write rows (CSV) and table (Markdown) here")
@@ -60,21 +53,21 @@ def add_commands(commands: Any) -> None:
 
 def _add_recon(kinds: Any) -> None:
     parser = kinds.add_parser("recon", help="every reconstruction method on held-out frames; goes on after a kill")
-    parser.add_argument("--methods", type=_names, default=(), metavar="A,B", help="default: all, and installed peers")
+    parser.add_argument("--methods", type=names, default=(), metavar="A,B", help="default: all, and installed peers")
     parser.add_argument(
-        "--ratios", "--ratio", type=_numbers, default=None, metavar="R,R", help="default 0.02,0.05,0.1,0.25,0.5"
+        "--ratios", "--ratio", type=numbers, default=None, metavar="R,R", help="default 0.02,0.05,0.1,0.25,0.5"
     )
     parser.add_argument(
-        "--doses", "--peak-counts", type=_numbers, default=None, metavar="N,N", help="0: no noise (5,20,100,0)"
+        "--doses", "--peak-counts", type=numbers, default=None, metavar="N,N", help="0: no noise (5,20,100,0)"
     )
-    parser.add_argument("--schemes", type=_names, default=("random",), metavar="A,B", help="scan schemes (random)")
+    parser.add_argument("--schemes", type=names, default=("random",), metavar="A,B", help="scan schemes (random)")
     parser.add_argument("--frames", type=int, default=12, metavar="N", help="simulated frames (default 12)")
     parser.add_argument("--generator", default="bench", metavar="NAME", help="of frames: bench, training or crystal")
     parser.add_argument("--real-frames", type=int, default=6, metavar="N", help="real frames (default 6)")
     parser.add_argument("--size", type=int, default=256, metavar="N", help="side of the frames (default 256)")
     parser.add_argument("--slow-frames", type=int, metavar="N", help="frames for bpfa, ksvd, gp (default: all)")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="at once (1; more disturb the times)")
-    _bench_options(parser)
+    bench_options(parser)
     parser.set_defaults(func=_bench_recon)
 
 
@@ -86,20 +79,6 @@ def _add_recon_gpu(kinds: Any) -> None:
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="timings of which the median is told (5)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write the table here (CSV and Markdown)")
     parser.set_defaults(func=_bench_recon_gpu)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(float(number) for number in _names(text))
-
-
-def _bench_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--real-folder", default="", metavar="DIR", help="labelled real images: their test split")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write rows (CSV) and table (Markdown) here")
-    parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda")
 
 
 def _bench_recon(options: argparse.Namespace) -> None:
@@ -123,7 +102,7 @@ def _bench_recon(options: argparse.Namespace) -> None:
         real_folder=options.real_folder,
         n_real=options.real_frames,
     )
-    rows = bench(sources, plan, csv=options.out / "recon-rows.csv" if options.out else None, progress=_log)
+    rows = bench(sources, plan, csv=options.out / "recon-rows.csv" if options.out else None, progress=log)
     parts = [summary.notes(rows)]
     for stem, title, table in summary.tables(rows):
         parts.append(f"{title}\n\n{markdown(table)}")
@@ -146,9 +125,9 @@ def _bench_sigma(options: argparse.Namespace) -> None:
         real_folder=options.real_folder,
         n_real=options.real_frames,
     )
-    table = coverage_table(sources, device=options.device, progress=_log)
+    table = coverage_table(sources, device=options.device, progress=log)
     title = "Share of pixels whose truth lies within the 90 % interval, by sampling ratio"
-    _publish(options, "sigma", title, rows=table.reset_index(), table=table)
+    publish(options, "sigma", title, rows=table.reset_index(), table=table)
 
 
 def _bench_adapt(options: argparse.Namespace) -> None:
@@ -158,15 +137,15 @@ def _bench_adapt(options: argparse.Namespace) -> None:
         options.out, method=options.method, steps=options.steps, frames=options.frames, size=options.size
     )
     title = f"Medians over {options.frames} unseen frames, {options.method} adapted to 8 scans"
-    _publish(options, "adapt", title, rows=rows.reset_index(), table=rows.median().to_frame("median"))
+    publish(options, "adapt", title, rows=rows.reset_index(), table=rows.median().to_frame("median"))
 
 
 def _bench_ablation(options: argparse.Namespace) -> None:
     from cs_recon.bench.ablation import ablation
 
-    table = ablation(options.out, steps=options.steps, progress=_log)
+    table = ablation(options.out, steps=options.steps, progress=log)
     title = f"Validation PSNR of variants of the unrolled network after {options.steps} steps"
-    _publish(options, "ablation", title, rows=table.reset_index(), table=table)
+    publish(options, "ablation", title, rows=table.reset_index(), table=table)
 
 
 def _bench_gallery(options: argparse.Namespace) -> None:
@@ -183,7 +162,7 @@ def _bench_gallery(options: argparse.Namespace) -> None:
     scan = measure(frame, path, peak_counts=options.peak_counts or None, rng=options.seed)
     results = []
     for name in reconstructors.names:
-        _log(name)
+        log(name)
         results.append(reconstruct(scan, name))
     with canvas(figures.methods_size(len(results), 6), options.out) as figure:
         figures.draw_methods(figure, scan, results, truth=frame, columns=6)
@@ -198,20 +177,9 @@ def _bench_recon_gpu(options: argparse.Namespace) -> None:
         large_side=options.large_side,
         batch_size=options.batch,
         repeats=options.repeats,
-        progress=_log,
+        progress=log,
     )
-    _publish(options, "recon-speed", table.attrs["title"], rows=table.reset_index(), table=table)
-
-
-def _bench_segment(options: argparse.Namespace) -> None:
-    from segmentation.bench import bench, bench_table, real_frames, simulated_frames
-
-    rows = bench(simulated_frames(options.frames, options.split), device=options.device, progress=_log)
-    _publish(options, "segment-simulated", f"simulated, {options.frames} frames", rows=rows, table=bench_table(rows))
-    if options.real_folder:
-        rows = bench(real_frames(options.real_folder, options.split), device=options.device, progress=_log)
-        title = f"real ({options.split} split), {rows.frame.nunique()} images"
-        _publish(options, "segment-real", title, rows=rows, table=bench_table(rows))
+    publish(options, "recon-speed", table.attrs["title"], rows=table.reset_index(), table=table)
 
 
 def _bench_simulate(options: argparse.Namespace) -> None:
@@ -221,37 +189,8 @@ def _bench_simulate(options: argparse.Namespace) -> None:
 
     say(f"A 2048 x 2048 frame with 1,000 particles: {bench_large_frame():.2f} s on one core")
     say(f"Labelled 256 x 256 frames: {bench_training_frames():.0f} a second in two processes")
-    rows = pd.DataFrame(bench_schemes(options.side, _log))
+    rows = pd.DataFrame(bench_schemes(options.side, log))
     table = rows.pivot(index="scheme", columns="ratio", values="seconds")
     table.columns = [f"{ratio:.0%}" for ratio in table.columns]
     title = f"Seconds for a scan of {options.side} x {options.side} pixels, by scheme and ratio"
-    _publish(options, "schemes", title, rows=rows, table=table)
-
-
-def _publish(options: argparse.Namespace, name: str, title: str, *, rows: pd.DataFrame, table: pd.DataFrame) -> None:
-    text = markdown(table)
-    say(f"\n{title}\n{text}")
-    if options.out:
-        make_folder(options.out)
-        write_csv(options.out / f"{name}.csv", rows)
-        with atomic_path(options.out / f"{name}.md") as temporary:
-            temporary.write_text(f"{title}\n\n{text}\n", encoding="utf-8")
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """Return a table, with its index as first column, as Markdown."""
-    header = [str(table.index.name or ""), *map(str, table.columns)]
-    body = [
-        [str(index), *(_cell(value) for value in row)] for index, row in zip(table.index, table.values, strict=True)
-    ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *body])
-
-
-def _cell(value: object) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-def _log(text: str) -> None:
-    from tqdm import tqdm
-
-    tqdm.write(text, file=sys.stderr)
+    publish(options, "schemes", title, rows=rows, table=table)

@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib.resources import as_file, files
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from cs_recon import reconstruct, reconstructors
 from cs_recon.device import pick_device
 from cs_recon.io import provenance, read_frames, write_provenance
+from segmentation.cli.inputs import read_options, scans_of
+from segmentation.cli.movies import movie_options, run_movie
+from segmentation.cli.words import describe, say
 from segmentation.measure import measure, summary
 from segmentation.methods import segment, segmenters
-from segmentation.output import write_table
-from segmentation.pipeline import adaptive_measure, file_stem, run, save, save_particles, save_reconstruction
+from segmentation.pipeline import file_stem, run, save, save_particles, save_reconstruction
 from simulate import measure as scan_frame
 from simulate import scan_path, schemes
 from simulate.atomic import make_folder
-from simulate.errors import InputError, check_ratio, check_rng
+from simulate.errors import InputError, check_ratio
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from segmentation.pipeline import Result
     from simulate.measurement import Measurement
 
@@ -42,6 +41,7 @@ def add_commands(commands: Any) -> None:
     _scan_options(parser)
     _recon_options(parser)
     _segment_options(parser)
+    movie_options(parser)
     parser.set_defaults(func=_run)
 
     parser = commands.add_parser("reconstruct", help="compute the full image from a sparse scan")
@@ -93,27 +93,29 @@ def _recon_options(parser: argparse.ArgumentParser) -> None:
 
 def _segment_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--segment", default="mask-rcnn", metavar="METHOD", help="see 'cs-stem methods'")
-    parser.add_argument("--min-score", type=float, metavar="S", help="keep surer detections only, 0 to 1 (default 0.7)")
+    parser.add_argument(
+        "--mapping", default="", metavar="NAME", help="what a network sees: reconstruct (default), features or sparse"
+    )
+    parser.add_argument(
+        "--min-score", type=float, metavar="S", help="keep surer detections only, 0 to 1 (default: the weights' own)"
+    )
     parser.add_argument("--segment-weights", default="", metavar="FILE", help="weights of your own training")
 
 
 def _run(options: argparse.Namespace) -> None:
     _check_methods(options)
-    scans = _scans(options)
+    scans = scans_of(options)
+    first, second = next(scans), next(scans, None)
     make_folder(options.out)
-    results: list[pd.DataFrame] = []
-    for scan, progress in _with_progress(scans):
+    if second is not None:
+        run_movie(chain([first, second], scans), options, _recon_choices(options), _segment_choices(options))
+        return
+    for scan, progress in _with_progress([first]):
         result = _chain(scan, options, progress)
         progress("write")
         paths = save(result, options.out, record=_record(options))
-        results.append(result.table.assign(frame=len(results)))
-        if len(scans) == 1:
-            say(report(result))
-            say(f"\nFigure: {paths['figure']}\nTable:  {paths['table']}")
-    if len(scans) > 1:
-        stem = options.out / f"{file_stem(options.frame.stem)}_all_particles"
-        write_table(stem, pd.concat(results, ignore_index=True))
-        say(f"{len(scans)} frames, {sum(map(len, results))} particles\nTable:  {stem}.csv")
+        say(report(result))
+        say(f"\nFigure: {paths['figure']}\nTable:  {paths['table']}")
 
 
 def _chain(scan: Measurement, options: argparse.Namespace, progress: _Progress) -> Result:
@@ -130,7 +132,7 @@ def _chain(scan: Measurement, options: argparse.Namespace, progress: _Progress) 
 
 def _reconstruct(options: argparse.Namespace) -> None:
     _check_methods(options)
-    scans = _scans(options)
+    scans = list(scans_of(options))
     make_folder(options.out)
     for scan, progress in _with_progress(scans):
         progress("reconstruct")
@@ -150,7 +152,7 @@ def _reconstruct(options: argparse.Namespace) -> None:
 
 def _segment(options: argparse.Namespace) -> None:
     _check_methods(options)
-    frames = read_frames(options.frame, **_read_options(options))
+    frames = read_frames(options.frame, **read_options(options))
     make_folder(options.out)
     for frame, progress in _with_progress(frames):
         progress("segment")
@@ -226,41 +228,6 @@ def _check_methods(options: argparse.Namespace) -> None:
         segmenters[options.segment]
 
 
-def _scans(options: argparse.Namespace) -> list[Measurement]:
-    scans = read_frames(options.frame, mask=options.mask, coordinates=options.coordinates, **_read_options(options))
-    if options.ratio is None and options.peak_counts is None:
-        return scans
-    scheme, ratio = (options.scheme, options.ratio) if options.ratio is not None else ("raster", 1.0)
-    return [
-        _sub_sample(frame, scheme, ratio, options.peak_counts, *generators)
-        for frame, generators in zip(scans, _generators(options.seed, len(scans)), strict=True)
-    ]
-
-
-def _sub_sample(
-    frame: Measurement,
-    scheme: str,
-    ratio: float,
-    peak_counts: float | None,
-    position: np.random.Generator,
-    noise: np.random.Generator,
-) -> Measurement:
-    if scheme == "adaptive":
-        return adaptive_measure(frame, ratio, rng=position, noise_rng=noise, peak_counts=peak_counts)
-    return scan_frame(frame, scan_path(scheme, frame.shape, ratio, rng=position), peak_counts=peak_counts, rng=noise)
-
-
-def _generators(seed: int, frames: int) -> Iterator[list[np.random.Generator]]:
-    """Yield for each frame independent generators of the scan's positions and of its noise."""
-    check_rng(seed)
-    for child in np.random.SeedSequence(seed).spawn(frames):
-        yield [np.random.default_rng(part) for part in child.spawn(2)]
-
-
-def _read_options(options: argparse.Namespace) -> dict[str, Any]:
-    return {"pixel_size_nm": options.pixel_size_nm, "grey": options.grey, "signal": options.signal}
-
-
 def _recon_choices(options: argparse.Namespace) -> dict[str, Any]:
     return _weights(options.recon_weights) | dict(map(_name_and_value, options.recon_option))
 
@@ -288,7 +255,8 @@ def _weights(path: str) -> dict[str, Any]:
 
 def _segment_choices(options: argparse.Namespace) -> dict[str, Any]:
     score = {} if options.min_score is None else {"min_score": options.min_score}
-    return _weights(options.segment_weights) | score
+    mapping = {"mapping": options.mapping} if options.mapping else {}
+    return _weights(options.segment_weights) | score | mapping
 
 
 def _record(options: argparse.Namespace) -> dict[str, object]:
@@ -317,16 +285,6 @@ def _with_progress(scans: list[Measurement]):
             bar.update(len(STAGES) - bar.n if single else 1)
 
 
-def describe(table: pd.DataFrame) -> str:
-    """Return one line: how many particles, and their median diameter with its middle 80 %."""
-    if table.empty:
-        return "0 particles"
-    unit = "nm" if "equivalent_diameter_nm" in table else "px"
-    sizes = table[f"equivalent_diameter_{unit}"]
-    low, high = sizes.quantile([0.1, 0.9])
-    return f"{len(table)} particles, median diameter {sizes.median():.2f} {unit} (D10 {low:.2f}, D90 {high:.2f} {unit})"
-
-
 def report(result: Result) -> str:
     """Return what to print about a result: the scan, the particles, and the largest of them."""
     scan, table = result.measurement, result.table
@@ -341,9 +299,3 @@ def report(result: Result) -> str:
             largest[["label", *shown]].to_string(index=False, float_format="%.3g"),
         ]
     return "\n".join(lines)
-
-
-def say(text: str) -> None:
-    """Write a line to standard output."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()

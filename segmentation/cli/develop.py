@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from cs_recon.device import pick_device
-from segmentation.cli.chain import say
+from segmentation.cli.words import say
 from simulate.atomic import make_folder
 from simulate.errors import InputError, nearest_name
 
@@ -25,20 +25,38 @@ def add_commands(commands: Any) -> None:
     kinds = train.add_subparsers(title="networks", metavar="NETWORK", required=True)
     for name, func, text in (
         ("recon", _train_recon, "a reconstruction network"),
-        ("segment", _train_segment, "the particle detector"),
+        ("segment", _train_segment, "a segmentation network"),
     ):
         parser = kinds.add_parser(name, help=text)
         parser.add_argument("config", type=Path, nargs="?", metavar="CONFIG.toml", help="default: the shipped preset")
         parser.add_argument(
             "--out", type=Path, required=True, metavar="DIR", help="checkpoint, log and weights go here"
         )
-        parser.add_argument("--real-folder", metavar="DIR", help="labelled real images; without them, simulation alone")
+        parser.add_argument(
+            "--real-folder", action="append", metavar="DIR", help="labelled real images; without them, simulation alone"
+        )
         parser.add_argument("--steps", type=int, metavar="N", help="optimiser steps, in place of the configuration's")
         parser.add_argument("--threads", type=int, metavar="N", help="CPU threads")
         parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda")
         if name == "recon":
             parser.add_argument("--method", default="unrolled-ista", metavar="NAME", help="unrolled-ista or inpainting")
-            parser.add_argument("--init", default="", metavar="FILE", help="weights to start from, as far as they fit")
+        else:
+            parser.add_argument(
+                "--method", default="mask-rcnn", metavar="NAME", help="mask-rcnn, mask-rpn, mask-fpn or u-net"
+            )
+            parser.add_argument("--mapping", metavar="NAME", help="reconstruct, features or sparse")
+            parser.add_argument(
+                "--train-last", type=int, metavar="N", help="train only the last N stages, the others stay frozen"
+            )
+            parser.add_argument(
+                "--unfreeze-every", type=int, metavar="N", help="steps after which one more stage is trained"
+            )
+        parser.add_argument(
+            "--init",
+            default="",
+            metavar="FILE",
+            help="weights to start from, as far as they fit" + ("" if name == "recon" else "; 'coco' for COCO's"),
+        )
         parser.set_defaults(func=func)
 
     parser = commands.add_parser(
@@ -78,18 +96,28 @@ def _train_recon(options: argparse.Namespace) -> None:
 
 def _train_segment(options: argparse.Namespace) -> None:
     from cs_recon import distributed
-    from cs_recon.checkpoint import save_weights
     from cs_recon.config import load_config
-    from segmentation.train_segment import SegmentTraining, train_segment
+    from segmentation.learned import shipped_name
+    from segmentation.operating_point import choose_operating_point
+    from segmentation.train_segment import TRAININGS, save_segmenter, train_segment
 
+    _check_network(options.method, TRAININGS)
     with distributed.process_group(_setup(options)) as device:
-        with as_file(files("segmentation") / "configs" / "mask-rcnn.toml") as preset:
-            config = load_config(options.config or preset, SegmentTraining)
+        with as_file(files("segmentation") / "configs" / f"{options.method}.toml") as preset:
+            config = load_config(options.config or preset, TRAININGS[options.method])
         config = _with_options(config, options)
-        _, averaged = train_segment(config, options.out, device=device)
+        if options.mapping is not None:
+            config = replace(config, network=replace(config.network, mapping=options.mapping))
+        freezing = {name: getattr(options, name) for name in ("train_last", "unfreeze_every")}
+        freezing = {name: value for name, value in freezing.items() if value is not None}
+        config = replace(config, freezing=replace(config.freezing, **freezing))
+        model, averaged = train_segment(config, options.out, device=device, init=options.init)
         if distributed.rank() == 0:
-            file = options.out / "mask-rcnn.safetensors"
-            digest = save_weights(file, averaged, "mask-rcnn", config.network.as_dict())
+            model.load_state_dict(averaged)
+            point, value = choose_operating_point(model, config, device=device)
+            file = options.out / f"{shipped_name(options.method, config.network.mapping)}.safetensors"
+            digest = save_segmenter(file, averaged, config, point)
+            say(f"Score from which on a detection counts: {point:g} (F1 {value:.3f} on validation frames)")
             say(f"Weights: {file} (sha256 of the tensors {digest[:12]}...)")
 
 
@@ -137,6 +165,11 @@ def _setup(options: argparse.Namespace) -> torch.device:
 
 def _with_options(config: Any, options: argparse.Namespace) -> Any:
     """Return a training configuration with the command line's folder and steps."""
-    if options.real_folder:
-        config = replace(config, data=replace(config.data, real_folder=options.real_folder))
+    folders = options.real_folder or []
+    if folders and hasattr(config.data, "real_folders"):
+        config = replace(config, data=replace(config.data, real_folders=tuple(folders)))
+    elif len(folders) > 1:
+        raise InputError(f"--real-folder is given {len(folders)} times; expected one folder for this network")
+    elif folders:
+        config = replace(config, data=replace(config.data, real_folder=folders[0]))
     return config if options.steps is None else replace(config, loop=replace(config.loop, steps=options.steps))

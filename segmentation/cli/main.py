@@ -9,7 +9,7 @@ import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from segmentation.cli import benches, chain, develop, scans, simulation
+from segmentation.cli import benches, chain, develop, scans, simulation, study
 from simulate.errors import InputError, nearest_name
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = parser.parse_args(arguments)
         options.func(options)
     except InputError as error:
+        _close_progress_bars()
         sys.stderr.write(f"cs-stem: error: {' '.join(str(error).split())}\n")
         return 2
     except BrokenPipeError:
@@ -58,6 +59,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _close_progress_bars() -> None:
+    """Take what is left of progress bars off the line that an error is about to be written on."""
+    from tqdm import tqdm
+
+    for bar in list(getattr(tqdm, "_instances", ())):
+        bar.close()
+
+
 def _parser() -> Parser:
     parser = Parser(
         prog="cs-stem",
@@ -71,6 +80,7 @@ def _parser() -> Parser:
     simulation.add_commands(commands)
     develop.add_commands(commands)
     benches.add_commands(commands)
+    study.add_commands(commands)
     return parser
 
 

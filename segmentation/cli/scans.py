@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from cs_recon.io import read_frames
-from segmentation.cli.chain import say
+from segmentation.cli.words import say
 from simulate.atomic import make_folder
 from simulate.dose import dose_e_per_A2
 from simulate.errors import InputError, check_pixel_size, check_shape

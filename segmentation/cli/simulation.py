@@ -11,8 +11,9 @@ from tqdm import tqdm
 
 from cs_recon.config import from_table, load_table
 from cs_recon.io import provenance, write_image, write_provenance, write_sparse
-from segmentation.cli.chain import refuse_prior, say
+from segmentation.cli.chain import refuse_prior
 from segmentation.cli.scans import chosen_hardware, describe, path_options, planned_path, reordered
+from segmentation.cli.words import say
 from segmentation.output import write_csv
 from segmentation.pipeline import adaptive_measure, file_stem
 from simulate.arrange import ARRANGEMENTS

@@ -10,24 +10,18 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F
 from torch import nn
-from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
-from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
-from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import MultiScaleRoIAlign
 
-from segmentation.models.backbone import Backbone
+from segmentation.mapping import check_mapping, entry_of
+from segmentation.models.backbone import make_backbone
+from segmentation.models.regions import MaskHead, mask_loss, proposal_network, pyramid_of
 from simulate.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-MASK_SIZE = 28
-"""Side of a predicted mask, stretched over the particle's box."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +30,17 @@ class MaskRCNNConfig:
 
     Parameters
     ----------
-    inputs : int
-        Channels of the input image.
+    mapping : {"reconstruct", "features", "sparse"}
+        What the network sees, see `segmentation.mapping`.
+    feature_channels : int
+        Channels of the ``features`` mapping's maps.
+    operating_point : float
+        The score from which on a detection counts, chosen on validation images.
+    backbone : {"compact", "resnet50"}
+        The compact residual network, or torchvision's ResNet-50 with frozen batch normalisation, which COCO's weights
+        fit.
     widths : tuple of int
-        Channels of the backbone's stages.
+        Channels of the compact backbone's stages.
     pyramid : int
         Channels of the feature pyramid and the heads.
     anchors_px : tuple of (float, float)
@@ -53,8 +54,11 @@ class MaskRCNNConfig:
         Detections scored lower are dropped, and those whose box overlaps a better one by more than this IoU.
     """
 
-    inputs: int = 1
-    widths: tuple[int, ...] = (48, 96, 160, 224)
+    mapping: str = "reconstruct"
+    feature_channels: int = 36
+    operating_point: float = 0.5
+    backbone: str = "compact"
+    widths: tuple[int, ...] = (40, 72, 104, 128)
     pyramid: int = 64
     anchors_px: tuple[tuple[float, ...], ...] = ((8, 14), (22, 36), (56, 90), (140, 220))
     roi_samples: int = 96
@@ -68,6 +72,7 @@ class MaskRCNNConfig:
         object.__setattr__(self, "anchors_px", tuple(tuple(sizes) for sizes in self.anchors_px))
         if len(self.widths) != len(self.anchors_px):
             raise InputError(f"{len(self.widths)} stages but anchors for {len(self.anchors_px)}; expected as many")
+        check_mapping(self.mapping)
 
     def as_dict(self) -> dict[str, object]:
         """Return the fields as a plain dictionary, for weight files."""
@@ -83,32 +88,20 @@ class MaskRCNN(nn.Module):
     def __init__(self, config: MaskRCNNConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or MaskRCNNConfig()
-        self.backbone = Backbone(config.inputs, config.widths, config.pyramid)
-        ratios = ((0.5, 1.0, 2.0),) * len(config.anchors_px)
-        anchors = AnchorGenerator(config.anchors_px, ratios)  # pyright: ignore[reportArgumentType]
-        self.rpn = RegionProposalNetwork(
-            anchors,
-            RPNHead(config.pyramid, anchors.num_anchors_per_location()[0]),
-            fg_iou_thresh=0.6,
-            bg_iou_thresh=0.3,
-            batch_size_per_image=256,
-            positive_fraction=0.5,
-            pre_nms_top_n={"training": 1000, "testing": config.max_particles},
-            post_nms_top_n={"training": 500, "testing": config.max_particles},
-            nms_thresh=0.7,
-            score_thresh=0.02,
-        )
+        self.entry = entry_of(config.mapping, config.feature_channels)
+        self.backbone = make_backbone(config.backbone, self.entry, config.widths, config.pyramid)
+        self.rpn = proposal_network(config)
         self.heads = ParticleHeads(config)
 
     def forward(
-        self, images: Tensor, targets: list[dict[str, Tensor]] | None = None
+        self, maps: Tensor, targets: list[dict[str, Tensor]] | None = None
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
-        """Return detections and losses (one of them empty) of images (B, C, H, W).
+        """Return detections and losses (one of them empty) of maps (B, C, h, w).
 
         Parameters
         ----------
-        images : Tensor, shape (B, C, H, W)
-            Normalised images, sides multiples of 32.
+        maps : Tensor, shape (B, C, h, w)
+            What the mapping gives of frames whose sides are multiples of 32.
         targets : list of dict, for training
             For each image ``boxes`` (N, 4) as x0, y0, x1, y1, ``labels`` (N,) of ones, ``ids`` (N,) and ``label_map``
             (H, W), in which the pixels of particle i are ``ids[i]``.
@@ -119,14 +112,14 @@ class MaskRCNN(nn.Module):
             ``boxes`` (N, 4), ``scores`` (N,), best first, and ``masks`` (N, 28, 28), probabilities over the box.
         losses : dict
         """
-        features = self.backbone(images)
-        sizes = [(images.shape[-2], images.shape[-1])] * len(images)
-        # Boxes are regressed and compared in single precision: bfloat16 has steps of 4 pixels at 1000.
-        with torch.autocast(images.device.type, enabled=False):
-            levels = {name: level.float() for name, level in features.items()}
-        proposals, rpn_losses = self.rpn(ImageList(images, sizes), levels, targets)
+        levels, sizes, frames = pyramid_of(self.backbone, maps, self.entry)
+        proposals, rpn_losses = self.rpn(frames, levels, targets)
         detections, head_losses = self.heads(levels, proposals, sizes, targets)
         return detections, {**rpn_losses, **head_losses}
+
+    def stages(self) -> list[nn.Module]:
+        """Return the network's parts in order, from the input on, for freezing all but the last ones."""
+        return [*self.backbone.parts(), self.rpn, self.heads]
 
 
 class ParticleHeads(RoIHeads):
@@ -152,13 +145,7 @@ class ParticleHeads(RoIHeads):
             nms_thresh=config.box_nms,
             detections_per_img=config.max_particles,
         )
-        self.mask_pool = MultiScaleRoIAlign(names, MASK_SIZE // 2, 2, canonical_scale=112, canonical_level=4)
-        convolutions = [
-            layer for _ in range(3) for layer in (nn.Conv2d(width, width, 3, padding=1), nn.ReLU(inplace=True))
-        ]
-        self.mask_branch = nn.Sequential(
-            *convolutions, nn.ConvTranspose2d(width, width, 2, stride=2), nn.ReLU(inplace=True), nn.Conv2d(width, 1, 1)
-        )
+        self.mask_head = MaskHead(names, width)
 
     def forward(
         self,
@@ -173,7 +160,7 @@ class ParticleHeads(RoIHeads):
             return [], self._losses(features, proposals, image_shapes, targets)
         logits, regression = self.box_predictor(self.box_head(self.box_roi_pool(features, proposals, image_shapes)))
         boxes, scores, _ = self.postprocess_detections(logits.float(), regression.float(), proposals, image_shapes)
-        masks = self._mask_logits(features, boxes, image_shapes).sigmoid().split([len(found) for found in boxes])
+        masks = self.mask_head(features, boxes, image_shapes).sigmoid().split([len(found) for found in boxes])
         found = zip(boxes, scores, masks, strict=True)
         return [{"boxes": box, "scores": score, "masks": mask} for box, score, mask in found], {}
 
@@ -189,46 +176,6 @@ class ParticleHeads(RoIHeads):
         classifier, box = fastrcnn_loss(logits.float(), regression.float(), labels, regression_targets)
         positive = [label > 0 for label in labels]
         boxes = [proposal[chosen] for proposal, chosen in zip(proposals, positive, strict=True)]
-        ids = [
-            target["ids"][match[chosen]] for target, match, chosen in zip(targets, matched, positive, strict=True)
-        ]  # fmt: skip
-        wanted = torch.cat([
-            mask_targets(target["label_map"], box, wanted_ids)
-            for target, box, wanted_ids in zip(targets, boxes, ids, strict=True)
-        ])  # fmt: skip
-        logits = self._mask_logits(features, boxes, image_shapes)
-        # The sum of nothing keeps the graph whole when a batch has no particle.
-        mask = F.binary_cross_entropy_with_logits(logits, wanted) if len(wanted) else logits.sum()
+        matches = [match[chosen] for match, chosen in zip(matched, positive, strict=True)]
+        mask = mask_loss(self.mask_head, features, boxes, matches, image_shapes, targets)
         return {"classifier": classifier, "box": box, "mask": mask}
-
-    def _mask_logits(
-        self, features: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
-    ) -> Tensor:
-        """Return mask logits (N, 28, 28) of the boxes of all images, in chunks that bound memory."""
-        pooled = self.mask_pool(features, boxes, image_shapes)
-        chunks = [self.mask_branch(chunk)[:, 0].float() for chunk in pooled.split(512)]
-        return torch.cat(chunks) if chunks else pooled.new_zeros((0, MASK_SIZE, MASK_SIZE))
-
-
-def mask_targets(label_map: Tensor, boxes: Tensor, ids: Tensor) -> Tensor:
-    """Return the share of each cell of a 28 x 28 grid over each box that belongs to the particle.
-
-    Parameters
-    ----------
-    label_map : Tensor of int, shape (H, W)
-    boxes : Tensor, shape (N, 4)
-        x0, y0, x1, y1 in pixels.
-    ids : Tensor, shape (N,)
-        The particle's id in the label map.
-
-    Returns
-    -------
-    Tensor, shape (N, 28, 28)
-        0 to 1, from 2 x 2 sub-samples a cell.
-    """
-    height, width = label_map.shape
-    grid = (torch.arange(2 * MASK_SIZE, device=boxes.device) + 0.5) / (2 * MASK_SIZE)
-    x = (boxes[:, 0:1] + grid * (boxes[:, 2:3] - boxes[:, 0:1])).long().clamp(0, width - 1)
-    y = (boxes[:, 1:2] + grid * (boxes[:, 3:4] - boxes[:, 1:2])).long().clamp(0, height - 1)
-    inside = label_map[y[:, :, None], x[:, None, :]] == ids[:, None, None]
-    return F.avg_pool2d(inside.float()[:, None], 2)[:, 0] if len(ids) else boxes.new_zeros((0, MASK_SIZE, MASK_SIZE))

@@ -1,0 +1,1 @@
+"""Benchmarks of segmentation: the comparison of architectures, robustness, transfer learning and speed."""

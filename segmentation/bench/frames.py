@@ -1,0 +1,125 @@
+"""The labelled frames that segmentation is judged on, and how they are scanned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cs_recon.real_images import Split, labelled_images
+from segmentation.visibility import visible
+from simulate.detector import measure
+from simulate.errors import InputError, nearest_name
+from simulate.materials import MATERIALS, MODES
+from simulate.optics import Probe
+from simulate.random_scenes import random_config
+from simulate.scenes import SceneConfig, make_scene
+from simulate.schemes import scan_path
+from simulate.support import Support
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from simulate.measurement import Measurement
+
+VALIDATION_SEED, TEST_SEED = 303_100_000, 404_200_000
+"""Seeds of the scenes start here; training draws from ``(seed, index)`` pairs, which are other streams."""
+GENERATORS = ("ordinary", "hard")
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledFrame:
+    """A frame, clean or as a microscope gave it, the label map of its particles, and a seed for its scans.
+
+    Attributes
+    ----------
+    name, kind : str
+        Its own name, and what it is: ``"simulated"`` or ``"real"``.
+    image : ndarray, shape (H, W)
+        Intensities.
+    labels : ndarray of int32, shape (H, W)
+        The particles that are asked for.
+    seed : int
+        Of scan and noise.
+    """
+
+    name: str
+    kind: str
+    image: NDArray
+    labels: NDArray[np.int32]
+    seed: int
+
+    def scan(self, ratio: float, peak_counts: float) -> Measurement:
+        """Return a scan of the frame: full at a ratio of 1, else random; 0 counts stand for no noise."""
+        rng = np.random.default_rng([self.seed, round(1000 * ratio), round(peak_counts)])
+        path = scan_path("raster", self.image.shape) if ratio == 1 else None
+        path = path or scan_path("random", self.image.shape, ratio, rng=rng)
+        return measure(self.image, path, peak_counts=peak_counts or None, rng=rng, name=self.name)
+
+
+def simulated_frames(
+    n: int, split: str = "test", size: int = 256, generator: str = "ordinary"
+) -> Iterator[LabelledFrame]:
+    """Yield clean scenes that no training saw, with the particles that a full scan of 300 counts can show.
+
+    Parameters
+    ----------
+    n : int
+        How many.
+    split : {"test", "validation"}
+        Of which seeds.
+    size : int
+        Their side in pixels.
+    generator : {"ordinary", "hard"}
+        Micrographs as one would take them, particles apart or touching on a fair film (`ordinary_config`); or
+        everything that training draws (`random_config`): heaps, holes, grain as strong as the particles.
+    """
+    if generator not in GENERATORS:
+        raise InputError(
+            f"generator is {generator!r}{nearest_name(generator, GENERATORS)}; expected {' or '.join(GENERATORS)}"
+        )
+    first = TEST_SEED if split == "test" else VALIDATION_SEED
+    for index in range(n):
+        rng = np.random.default_rng(first + index)
+        config = (ordinary_config if generator == "ordinary" else random_config)(rng, (size, size))
+        scene = make_scene(config, rng=rng)
+        labels = visible(scene.labels, scene.frame, peak_counts=300.0)
+        yield LabelledFrame(f"{generator}-{index}", "simulated", scene.frame, labels, first + index)
+
+
+def ordinary_config(rng: np.random.Generator, shape: tuple[int, int]) -> SceneConfig:
+    """Draw a scene as a microscopist would choose it: 10 to 60 clear particles of 8 to 32 pixels, apart or touching."""
+    pixel_nm = float(rng.uniform(0.2, 0.8))
+    diameter_px = float(np.exp(rng.uniform(np.log(8.0), np.log(min(32.0, min(shape) / 5)))))
+    coverage = float(rng.uniform(0.05, 0.18))
+    n_particles = int(np.clip(coverage * shape[0] * shape[1] / (np.pi / 4 * diameter_px**2), 3, 150))
+    mode = str(rng.choice(["haadf", "bf"], p=[0.8, 0.2]))
+    particle_depth = MODES[mode].depth_per_nm(MATERIALS["Au"]) * diameter_px * pixel_nm
+    film_depth = min(particle_depth, 2.0) / float(rng.uniform(1.5, 6.0))
+    return SceneConfig(
+        shape=shape,
+        pixel_size_nm=pixel_nm,
+        n_particles=n_particles,
+        diameter_nm=diameter_px * pixel_nm,
+        diameter_spread=float(rng.uniform(0.05, 0.25)),
+        shapes=tuple(rng.choice(["sphere", "ellipsoid", "cube", "rod", "octahedron"], 2, replace=False)),
+        materials=("Au",),
+        arrangement=str(rng.choice(["hard-core", "random", "clustered"], p=[0.6, 0.25, 0.15])),
+        support=Support(
+            thickness_nm=film_depth / MODES[mode].depth_per_nm(MATERIALS["C"]),
+            texture=float(rng.uniform(0.01, 0.06)),
+            texture_nm=float(rng.uniform(1.0, 4.0)) * pixel_nm,
+            ramp=float(rng.uniform(0, 0.3)),
+        ),
+        probe=Probe(float(rng.uniform(0.8, 2.0)) * pixel_nm),
+        mode=mode,
+    )
+
+
+def real_frames(folder: str, split: Split = "test") -> Iterator[LabelledFrame]:
+    """Yield the real images of a split, at native scale."""
+    for index, item in enumerate(labelled_images(folder, split)):
+        yield LabelledFrame(item.name, "real", item.image.astype(np.float64), item.labels, TEST_SEED + index)

@@ -1,0 +1,63 @@
+"""What ``cs-stem run`` does with a movie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from cs_recon.io import provenance, write_provenance
+from segmentation.cli.words import describe, say
+from segmentation.movie import MovieOptions, process_movie
+from segmentation.pipeline import file_stem
+from simulate.errors import InputError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable
+
+    from simulate.measurement import Measurement
+
+
+def movie_options(parser: argparse.ArgumentParser) -> None:
+    """Add what only movies have."""
+    parser.add_argument(
+        "--temporal", action="store_true", help="movies: reconstruct from neighbouring frames too (--recon inpainting)"
+    )
+    parser.add_argument("--frame-interval-s", type=float, metavar="S", help="movies: time from a frame to the next")
+    parser.add_argument(
+        "--max-step-px", type=float, metavar="N", help="movies: longest way of a particle to the next frame"
+    )
+
+
+def run_movie(
+    scans: Iterable[Measurement],
+    options: argparse.Namespace,
+    recon_options: dict[str, Any],
+    segment_options: dict[str, Any],
+) -> None:
+    """Process a movie into ``--out``; a movie that breaks off is one clear error after what was read is written."""
+    chosen = MovieOptions(
+        recon=options.recon,
+        segment=options.segment,
+        temporal=options.temporal,
+        device=options.device,
+        recon_options=recon_options,
+        segment_options=segment_options,
+        frame_interval_s=options.frame_interval_s,
+        max_step_px=options.max_step_px,
+    )
+    stem = file_stem(Path(options.frame).stem)
+    with tqdm(unit="frame", leave=False) as bar:
+        result = process_movie(scans, options.out, name=stem, options=chosen, progress=lambda number: bar.update())
+    arguments = {name: value for name, value in vars(options).items() if name != "func"}
+    write_provenance(
+        options.out / f"{stem}_provenance.json",
+        provenance(arguments=arguments, frames=result.frames, ended_early=result.ended),
+    )
+    say(f"{result.frames} frames, {len(result.tracks)} tracks, {len(result.tracks.events)} events")
+    say(f"All frames together: {describe(result.tracks.table)}")
+    say(f"\nTable:  {result.paths['particles']}\nEvents: {result.paths['events']}\nVideo:  {result.paths['video']}")
+    if result.ended:
+        raise InputError(f"the movie ended early at {result.ended}; the {result.frames} frames before it were kept")

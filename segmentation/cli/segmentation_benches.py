@@ -1,0 +1,125 @@
+"""The commands that judge segmentation: compare, bench robustness, bench transfer and bench speed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segmentation.cli.tables import bench_options, log, names, numbers, publish
+from simulate.atomic import make_folder
+from simulate.errors import InputError, check_count, check_ratio
+
+if TYPE_CHECKING:
+    import argparse
+
+    from segmentation.bench.compare import Model
+
+_MODELS = "METHOD or METHOD:MAPPING or METHOD:MAPPING:WEIGHTS, comma-separated (default: all that are shipped)"
+
+
+def add_benches(commands: Any, kinds: Any) -> None:
+    """Add the command ``compare`` to the commands, and the benchmarks of segmentation to those of ``bench``."""
+    parser = commands.add_parser("compare", help="table of segmentation models: accuracy, size, time and memory")
+    parser.add_argument("--models", type=names, default=(), metavar="A,B", help=_MODELS)
+    parser.add_argument("--frames", type=int, default=40, metavar="N", help="simulated frames (default 40)")
+    parser.add_argument("--size", type=int, default=256, metavar="N", help="their side (default 256)")
+    parser.add_argument("--generator", default="ordinary", metavar="NAME", help="of frames: ordinary or hard")
+    parser.add_argument("--split", default="test", choices=("validation", "test"), help="which frames (default test)")
+    parser.add_argument(
+        "--ratios", type=numbers, default=(1.0, 0.1, 0.05), metavar="R,R", help="sampling ratios (1,0.1,0.05)"
+    )
+    parser.add_argument("--peak-counts", type=float, default=50.0, metavar="N", help="peak counts (50); 0: no noise")
+    bench_options(parser)
+    parser.set_defaults(func=_compare)
+
+    parser = kinds.add_parser("robustness", help="AP of every model against dose, contrast, blur and density")
+    parser.add_argument("--models", type=names, default=(), metavar="A,B", help=_MODELS)
+    parser.add_argument("--frames", type=int, default=10, metavar="N", help="frames a point (default 10)")
+    parser.add_argument("--ratio", type=float, default=1.0, metavar="R", help="sampling ratio (default 1)")
+    bench_options(parser)
+    parser.set_defaults(func=_robustness)
+
+    parser = kinds.add_parser("transfer", help="nuclei, then particles, against particles from scratch")
+    parser.add_argument("--nuclei", required=True, metavar="DIR", help="labelled images of nuclei")
+    parser.add_argument("--particles", required=True, metavar="DIR", help="labelled images of particles")
+    parser.add_argument("--first-steps", type=int, default=400, metavar="N", help="steps on nuclei (default 400)")
+    parser.add_argument("--steps", type=int, default=300, metavar="N", help="steps on particles (default 300)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="runs and table go here")
+    parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda")
+    parser.set_defaults(func=_transfer)
+
+    parser = kinds.add_parser("segment-speed", help="time from sparse scan to label map, by model")
+    parser.add_argument("--models", type=names, default=(), metavar="A,B", help=_MODELS)
+    parser.add_argument("--side", type=int, default=512, metavar="N", help="side of the frame (default 512)")
+    parser.add_argument("--particles", type=int, default=100, metavar="N", help="particles on it (default 100)")
+    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="timings of which the median is told (5)")
+    bench_options(parser)
+    parser.set_defaults(func=_speed)
+
+
+def _models(options: argparse.Namespace) -> list[Model]:
+    from segmentation.bench.compare import Model, shipped_models
+
+    return [Model.parse(text) for text in options.models] or shipped_models()
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from segmentation.bench.compare import Condition, compare, comparison_table, relative_to_full
+    from segmentation.bench.frames import real_frames, simulated_frames
+
+    check_count(options.frames, "--frames", 0)
+    ratios = [check_ratio(ratio) for ratio in options.ratios]
+    if options.frames == 0 and not options.real_folder:
+        raise InputError("--frames is 0 and there is no --real-folder; expected frames to judge on")
+    models = _models(options)
+    conditions = [Condition(ratio, options.peak_counts) for ratio in ratios]
+    sources = {}
+    if options.frames:
+        sources["simulated"] = simulated_frames(options.frames, options.split, options.size, options.generator)
+    if options.real_folder:
+        sources["real"] = real_frames(options.real_folder, options.split)
+    for kind, frames in sources.items():
+        extra = f", {options.generator}" if kind == "simulated" else ""
+        # A real image is noisy as it is: its full scan gets no noise on top.
+        own = [Condition(c.ratio, 0.0 if kind == "real" and c.ratio == 1 else c.peak_counts) for c in conditions]
+        rows = compare(frames, models, own, device=options.device, progress=log)
+        title = f"{kind} frames ({options.split}{extra}), {rows.frame.nunique()} of them"
+        publish(options, f"compare-{kind}", title, rows=rows, table=comparison_table(rows, models))
+        share = relative_to_full(rows)
+        share.columns = [f"{figure} at {ratio:.0%}" for figure, ratio in share.columns]
+        share.index = [model for _, model in share.index]
+        publish(options, f"compare-{kind}-ratios", f"{title}: by sampling ratio", rows=share.reset_index(), table=share)
+
+
+def _robustness(options: argparse.Namespace) -> None:
+    from segmentation.bench.robustness import robustness, robustness_figure, robustness_table
+
+    check_count(options.frames, "--frames", 1)
+    rows = robustness(
+        _models(options), frames=options.frames, ratio=check_ratio(options.ratio), device=options.device, progress=log
+    )
+    title = f"AP at IoU 0.5, {options.frames} frames a point, sampling ratio {options.ratio:g}"
+    publish(options, "robustness", title, rows=rows, table=robustness_table(rows))
+    if options.out:
+        robustness_figure(rows, options.out / "robustness.png")
+
+
+def _transfer(options: argparse.Namespace) -> None:
+    from cs_recon.device import pick_device
+    from segmentation.bench.transfer import TransferPlan, transfer_experiment, transfer_table
+
+    plan = TransferPlan(options.nuclei, options.particles, options.first_steps, options.steps)
+    make_folder(options.out)
+    rows = transfer_experiment(plan, options.out, device=pick_device(options.device), progress=log)
+    title = f"real particle images (test), after {plan.steps} steps each, {plan.first_steps} on nuclei before"
+    publish(options, "transfer", title, rows=rows, table=transfer_table(rows))
+
+
+def _speed(options: argparse.Namespace) -> None:
+    from segmentation.bench.speed import speed
+
+    rows = speed(
+        _models(options), side=options.side, particles=options.particles, repeats=options.repeats, device=options.device
+    )
+    title = f"From a scan of 10 % of {options.side} x {options.side} pixels to the label map"
+    publish(options, "segment-speed", title, rows=rows, table=rows.set_index("model"))

@@ -1,0 +1,25 @@
+"""What the commands say on standard output."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def say(text: str) -> None:
+    """Write a line to standard output."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def describe(table: pd.DataFrame) -> str:
+    """Return one line: how many particles, and their median diameter with its middle 80 %."""
+    if table.empty:
+        return "0 particles"
+    unit = "nm" if "equivalent_diameter_nm" in table else "px"
+    sizes = table[f"equivalent_diameter_{unit}"]
+    low, high = sizes.quantile([0.1, 0.9])
+    return f"{len(table)} particles, median diameter {sizes.median():.2f} {unit} (D10 {low:.2f}, D90 {high:.2f} {unit})"

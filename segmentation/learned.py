@@ -1,0 +1,208 @@
+"""Particles of a frame by the trained networks, by any mapping, on frames of any size."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from cs_recon.checkpoint import build, load_weights
+from cs_recon.device import pick_device
+from cs_recon.learned import LoadedNetwork
+from cs_recon.reconstruction import Reconstruction
+from cs_recon.unrolled import UnrolledConfig, UnrolledISTA
+from segmentation.instances import Instances
+from segmentation.mapping import RECONSTRUCT, check_mapping, map_frame
+from segmentation.methods import segmenters
+from segmentation.models.family import ARCHITECTURES, ParticleNetwork, architecture_of, make_network
+from segmentation.paste import paste
+from segmentation.split import split
+from segmentation.windows import dense_maps, detections
+from simulate.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from cs_recon.checkpoint import Weights
+    from simulate.measurement import Measurement
+
+MULTIPLE = 32
+"""What frames are padded to a multiple of: the coarsest stride of every network."""
+RECONSTRUCTOR = "reconstructor."
+"""Prefix of a reconstructor's tensors in the weights of a detector that was trained together with one."""
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedSegmenter:
+    """A network ready to run, with what its weights file says.
+
+    Attributes
+    ----------
+    method : str
+        The architecture's name.
+    network : nn.Module
+        In evaluation mode.
+    reconstructor : LoadedNetwork, optional
+        The unrolled network trained together with it, if there is one.
+    info : dict
+        Name and hash of the weights, for provenance.
+    """
+
+    method: str
+    network: ParticleNetwork
+    reconstructor: LoadedNetwork | None
+    info: dict[str, object]
+
+
+def find(
+    method: str,
+    image: NDArray[np.float64] | Reconstruction | Measurement,
+    *,
+    device: str = "auto",
+    weights: str = "",
+    mapping: str = "",
+    min_score: float | None = None,
+    min_area_px: int = 12,
+) -> Instances:
+    """Segment by a trained network, at native scale.
+
+    Parameters
+    ----------
+    method : str
+        A name from `ARCHITECTURES`.
+    image : ndarray (H, W), Reconstruction or Measurement
+        The frame; an image counts as a full scan where the mapping wants a scan.
+    device : {"auto", "cpu", "cuda"}
+        Where to compute.
+    weights : str
+        A weights file of your own training; the shipped one if empty.
+    mapping : {"", "reconstruct", "features", "sparse"}
+        The way into the network, see `segmentation.mapping`; that of the weights if empty, ``reconstruct`` for the
+        shipped ones.
+    min_score : float, optional
+        Detections scored lower are dropped (of networks that label pixels: a pixel of a lower probability is no
+        particle), in [0, 1]; more finds fewer false particles and misses more true ones. If None, what served best on
+        validation images.
+    min_area_px : int
+        Particles with fewer visible pixels are dropped.
+
+    Returns
+    -------
+    Instances
+        With scores, and of the detectors boxes and 28 x 28 masks too. Where particles overlap, each keeps its own mask;
+        the label map shows the surer one on top.
+    """
+    if min_score is not None and not 0 <= min_score <= 1:
+        raise InputError(f"min_score is {min_score}; expected a number from 0 to 1")
+    target = pick_device(device)
+    loaded = load_segmenter(method, weights=weights, mapping=mapping, device=target)
+    network, architecture = loaded.network, architecture_of(method)
+    point = network.config.operating_point if min_score is None else min_score
+    info = {**loaded.info, "mapping": network.config.mapping, "min_score": point}
+    blank = image.image if isinstance(image, Reconstruction) else image
+    if isinstance(blank, np.ndarray) and np.ptp(blank) == 0:
+        return Instances(np.zeros(blank.shape, dtype=np.int32), intensity=blank, info=info)  # pyright: ignore[reportArgumentType]
+    with torch.inference_mode():
+        mapped = map_frame(
+            image, network.config.mapping, multiple=MULTIPLE, device=target, reconstructor=loaded.reconstructor
+        )
+        run = partial(_run, network)
+        rows, cols = mapped.image.shape
+        if architecture.regions:
+            found = detections(run, mapped, multiple=MULTIPLE, min_score=point)
+            boxes, scores, masks = (found[name].float().cpu().numpy() for name in ("boxes", "scores", "masks"))
+            particles = paste((rows, cols), boxes, scores, masks, min_area_px=min_area_px)
+        else:
+            maps = dense_maps(run, mapped, multiple=MULTIPLE)
+            particle, depth = (maps[name][:rows, :cols].cpu().numpy() for name in ("particle", "depth"))
+            particles = split(particle, depth, threshold=point, min_area_px=min_area_px)
+    return Instances(
+        particles.labels,
+        boxes=particles.boxes,
+        scores=particles.scores,
+        masks=particles.masks,
+        intensity=mapped.image,  # pyright: ignore[reportArgumentType]
+        info=info,
+    )
+
+
+def _run(network: ParticleNetwork, maps: Tensor) -> dict[str, Tensor]:
+    return network(maps.to(memory_format=torch.channels_last))[0][0]
+
+
+for _name, _architecture in ARCHITECTURES.items():
+    segmenters.register(_name, _architecture.summary)(partial(find, _name))  # pyright: ignore[reportArgumentType]
+
+
+def shipped_name(method: str, mapping: str) -> str:
+    """Return the name of a shipped weights file: the method's, and the mapping's unless it takes images."""
+    return method if mapping == RECONSTRUCT else f"{method}-{mapping}"
+
+
+def load_segmenter(
+    method: str, *, weights: str = "", mapping: str = "", device: torch.device | str = "cpu"
+) -> LoadedSegmenter:
+    """Return a network with weights from a file, or the shipped ones; in evaluation mode.
+
+    Raises
+    ------
+    InputError
+        If there are no such weights, they are of another architecture, or of another mapping than the asked one.
+    """
+    architecture_of(method)
+    if mapping:
+        check_mapping(mapping)
+    if not isinstance(weights, str | os.PathLike):
+        raise InputError(f"weights is {weights!r}; expected the path of a .safetensors file")
+    if weights:
+        path = Path(weights)
+        loaded = _load(method, str(path), path.stat().st_mtime if path.is_file() else 0.0, torch.device(device))
+    else:
+        folder = files("segmentation") / "weights"
+        entry = folder / f"{shipped_name(method, mapping or RECONSTRUCT)}.safetensors"
+        if not entry.is_file():
+            shipped = sorted(Path(item.name).stem for item in folder.iterdir() if item.name.endswith(".safetensors"))
+            raise InputError(
+                f"no weights of {method!r} with mapping {mapping or RECONSTRUCT!r} are shipped; give those of your own "
+                f"training, or choose one of {', '.join(shipped)}"
+            )
+        with as_file(entry) as path:
+            loaded = _load(method, str(path), 0.0, torch.device(device))
+    if mapping and loaded.network.config.mapping != mapping:
+        raise InputError(
+            f"{loaded.info['weights']} was trained with mapping {loaded.network.config.mapping!r} and {mapping!r} is "
+            "asked for; leave the mapping out, or give other weights"
+        )
+    return loaded
+
+
+@lru_cache(maxsize=6)
+def _load(method: str, path: str, written: float, device: torch.device) -> LoadedSegmenter:
+    weights = load_weights(path, method)
+    settings = dict(weights.config)
+    joint = settings.pop("reconstructor", None)
+    own = {name: value for name, value in weights.tensors.items() if not name.startswith(RECONSTRUCTOR)}
+    network = build(_part(weights, own), lambda: make_network(method, settings))
+    reconstructor = None
+    if isinstance(joint, dict):
+        tensors = {
+            name.removeprefix(RECONSTRUCTOR): value for name, value in weights.tensors.items() if name not in own
+        }
+        unrolled = build(_part(weights, tensors), lambda: UnrolledISTA(UnrolledConfig(**joint)))
+        reconstructor = LoadedNetwork(method, unrolled.to(device).eval(), {}, {})
+    network = network.to(device, memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
+    info: dict[str, object] = {"weights": Path(path).name, "weights_sha256": weights.sha256}
+    return LoadedSegmenter(method, network, reconstructor, info)
+
+
+def _part(weights: Weights, tensors: dict[str, Tensor]) -> Weights:
+    from dataclasses import replace
+
+    return replace(weights, tensors=tensors)

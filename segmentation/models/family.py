@@ -1,0 +1,66 @@
+"""The family of networks: one table of architectures, their settings, and what their output becomes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from segmentation.models.dense import MaskFPN, MaskFPNConfig, UNet, UNetConfig
+from segmentation.models.mask_rcnn import MaskRCNN, MaskRCNNConfig
+from segmentation.models.mask_rpn import MaskRPN, MaskRPNConfig
+from simulate.errors import InputError, nearest_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NetworkConfig = MaskRCNNConfig | MaskRPNConfig | MaskFPNConfig | UNetConfig
+ParticleNetwork = MaskRCNN | MaskRPN | MaskFPN | UNet
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One member of the family.
+
+    Attributes
+    ----------
+    config, network : type
+        Its settings, and the network made of them.
+    regions : bool
+        Whether it finds particles one by one (boxes, scores and masks), or labels every pixel (particle and depth).
+    summary : str
+        One line for lists.
+    """
+
+    config: type[NetworkConfig]
+    network: type[ParticleNetwork]
+    regions: bool
+    summary: str
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "mask-rcnn": Architecture(
+        MaskRCNNConfig, MaskRCNN, True, "two stages: proposals, then score, box and mask of each (default)"
+    ),
+    "mask-rpn": Architecture(MaskRPNConfig, MaskRPN, True, "one stage: proposals straight to a mask head"),
+    "mask-fpn": Architecture(MaskFPNConfig, MaskFPN, False, "semantic feature pyramid, split into particles by depth"),
+    "u-net": Architecture(UNetConfig, UNet, False, "U-Net with the same heads, split into particles by depth"),
+}
+"""The networks by name."""
+
+
+def architecture_of(name: str) -> Architecture:
+    """Return an architecture by its name, or raise `InputError` with the nearest one."""
+    if name not in ARCHITECTURES:
+        raise InputError(
+            f"unknown network {name!r}{nearest_name(str(name), ARCHITECTURES)}; expected one of "
+            f"{', '.join(ARCHITECTURES)}"
+        )
+    return ARCHITECTURES[name]
+
+
+def make_network(name: str, settings: NetworkConfig | Mapping[str, object]) -> ParticleNetwork:
+    """Return the untrained network of an architecture with its settings, given as such or as a mapping of fields."""
+    architecture = architecture_of(name)
+    if not isinstance(settings, architecture.config):
+        settings = architecture.config(**settings)  # pyright: ignore[reportCallIssue]
+    return architecture.network(settings)  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,247 @@
+"""Movies: frame by frame through the whole chain in bounded memory, going on after a kill where it stopped.
+
+Each frame leaves a table, a label map and a small annotated picture in a folder of parts, each written whole or not at
+all. What is found there when a run starts is not computed again. At the end the parts become one table with a particle
+number a row, the events, and a video.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from cs_recon.io.write import write_image
+from cs_recon.learned import INPAINTING
+from cs_recon.reconstruction import reconstruct
+from cs_recon.temporal import reconstruct_movie
+from segmentation.figures import outline_overlay
+from segmentation.measure import measure
+from segmentation.methods import segment as find_particles
+from segmentation.output import write_csv, write_table
+from segmentation.tracking import Tracks, track
+from simulate.atomic import atomic_path, make_folder
+from simulate.errors import InputError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable, Iterator
+
+    from cs_recon.reconstruction import Reconstruction
+    from segmentation.instances import Instances
+    from simulate.measurement import Measurement
+
+VIDEO_SIDE_PX = 512
+"""Longest side of the video's pictures; larger frames are thinned."""
+
+
+@dataclass(frozen=True)
+class MovieOptions:
+    """How a movie is processed.
+
+    Parameters
+    ----------
+    recon, segment : str
+        Method names.
+    temporal : bool
+        Whether each frame is reconstructed from its neighbours' samples too, by the inpainting network; `recon` must
+        be ``inpainting`` then.
+    device : {"auto", "cpu", "cuda"}
+        Where to compute.
+    recon_options, segment_options : dict
+        Options of the methods.
+    frame_interval_s : float, optional
+        Time from a frame to the next.
+    max_step_px : float, optional
+        Longest way of a particle from a frame to the next, see `tracking.track`.
+    """
+
+    recon: str = "unrolled-ista"
+    segment: str = "mask-rcnn"
+    temporal: bool = False
+    device: str = "auto"
+    recon_options: dict[str, Any] = field(default_factory=dict)
+    segment_options: dict[str, Any] = field(default_factory=dict)
+    frame_interval_s: float | None = None
+    max_step_px: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.temporal and self.recon != INPAINTING:
+            raise InputError(
+                f"temporal reconstruction is by {INPAINTING!r} and recon is {self.recon!r}; choose that one"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class MovieResult:
+    """What became of a movie.
+
+    Attributes
+    ----------
+    tracks : Tracks
+        One row a particle and frame, with `frame`, `particle`, `x`, `y` as trackpy has them; and the events.
+    frames : int
+        How many frames were processed.
+    ended : str
+        Why the movie ended early; empty if it did not.
+    paths : dict of str to Path
+        The files: ``particles``, ``events``, ``video``, ``parts``.
+    """
+
+    tracks: Tracks
+    frames: int
+    ended: str
+    paths: dict[str, Path]
+
+
+def process_movie(
+    scans: Iterable[Measurement],
+    folder: str | os.PathLike[str],
+    *,
+    name: str = "movie",
+    options: MovieOptions | None = None,
+    progress: Callable[[int], object] = lambda frame: None,
+) -> MovieResult:
+    """Reconstruct, segment, measure and track a movie, one frame at a time.
+
+    Parameters
+    ----------
+    scans : iterable of Measurement
+        The frames in order, of one shape; they are taken as they are needed.
+    folder : path
+        Where the results go: ``NAME_all_particles.csv`` and ``.parquet``, ``NAME_events.csv``, ``NAME_movie.gif``, and
+        the folder ``NAME_parts`` of single frames, by which an interrupted run goes on.
+    name : str
+        The movie's name.
+    options : MovieOptions, optional
+        The methods.
+    progress : callable
+        Called with the number of each frame that is done.
+
+    Returns
+    -------
+    MovieResult
+        If a frame can't be read or processed, of those before it: `ended` says which one and why.
+
+    Raises
+    ------
+    InputError
+        If there is not a single frame, or the parts are those of other options.
+    """
+    chosen = options or MovieOptions()
+    root = make_folder(folder)
+    parts = make_folder(root / f"{name}_parts")
+    _claim(parts, chosen)
+    finished = 0
+    while (parts / f"{finished:06d}.parquet").exists():
+        progress(finished)
+        finished += 1
+    ended = ""
+    try:
+        for number, scan, image in _images(iter(scans), chosen, finished):
+            found = find_particles(image, chosen.segment, device=chosen.device, **chosen.segment_options)
+            _write_part(parts, number, scan, found, measure(found, sigma=image.sigma))
+            finished = number + 1
+            progress(number)
+    except InputError as error:
+        ended = f"frame {finished}: {error}"
+    if finished == 0:
+        raise InputError(ended.removeprefix("frame 0: ") or "the movie has no frames; expected at least one")
+    return _finish(root, parts, name, finished, ended, chosen)
+
+
+def _images(
+    scans: Iterator[Measurement], options: MovieOptions, finished: int
+) -> Iterator[tuple[int, Measurement, Reconstruction]]:
+    """Yield number, scan and reconstruction of every frame that is not finished yet."""
+    first: Measurement | None = None
+    # With neighbours, the last finished frame is needed once more, as the one before.
+    skipped = max(0, finished - 1) if options.temporal else finished
+    kept: list[Measurement] = []
+
+    def remaining() -> Iterator[Measurement]:
+        nonlocal first
+        for number, scan in enumerate(scans):
+            first = first or scan
+            if scan.shape != first.shape or scan.pixel_size_nm != first.pixel_size_nm:
+                raise InputError(
+                    f"it has shape {scan.shape} and pixel size {scan.pixel_size_nm}, and the first frame {first.shape} "
+                    f"and {first.pixel_size_nm}; expected a movie of one shape and scale"
+                )
+            if number >= skipped:
+                kept.append(scan)
+                yield scan
+
+    if options.temporal:
+        images = reconstruct_movie(remaining(), device=options.device, **options.recon_options)
+    else:
+        images = (
+            reconstruct(scan, options.recon, device=options.device, **options.recon_options) for scan in remaining()
+        )
+    for number, image in enumerate(images, start=skipped):
+        scan = kept.pop(0)
+        if number >= finished:
+            yield number, scan, image
+
+
+def _claim(parts: Path, options: MovieOptions) -> None:
+    """Note the options in the folder of parts, or check that those there are the same."""
+    file = parts / "options.json"
+    told = json.dumps(asdict(options), default=str, sort_keys=True)
+    if not file.exists():
+        with atomic_path(file) as temporary:
+            temporary.write_text(told, encoding="utf-8")
+    elif file.read_text(encoding="utf-8") != told:
+        raise InputError(f"{parts} holds frames of a run with other options; delete it or choose another output folder")
+
+
+def _write_part(parts: Path, number: int, scan: Measurement, found: Instances, table: pd.DataFrame) -> None:
+    from PIL import Image
+
+    image = found.intensity
+    assert image is not None
+    step = -(-max(found.shape) // VIDEO_SIDE_PX)
+    overlay = outline_overlay(image[::step, ::step], found.labels[::step, ::step])
+    with atomic_path(parts / f"{number:06d}.png") as temporary:
+        Image.fromarray((255 * overlay).astype(np.uint8)).save(temporary)
+    write_image(parts / f"{number:06d}_labels.tif", found.labels, pixel_size_nm=found.pixel_size_nm)
+    # The table last: where it is, the frame is finished.
+    table = table.assign(sampling_ratio=scan.ratio)
+    table.attrs["pixel_size_nm"] = scan.pixel_size_nm
+    with atomic_path(parts / f"{number:06d}.parquet") as temporary:
+        table.to_parquet(temporary)
+
+
+def _finish(root: Path, parts: Path, name: str, frames: int, ended: str, options: MovieOptions) -> MovieResult:
+    tables = [pd.read_parquet(parts / f"{number:06d}.parquet") for number in range(frames)]
+    pixel_size = tables[0].attrs.get("pixel_size_nm")
+    size = tuple(pixel_size) if isinstance(pixel_size, list) else pixel_size
+    tracks = track(
+        tables, pixel_size_nm=size, frame_interval_s=options.frame_interval_s, max_step_px=options.max_step_px
+    )
+    paths = {"particles": write_table(root / f"{name}_all_particles", tracks.table)[0], "parts": parts}
+    paths["events"] = root / f"{name}_events.csv"
+    write_csv(paths["events"], tracks.events)
+    paths["video"] = write_gif((parts / f"{number:06d}.png" for number in range(frames)), root / f"{name}_movie.gif")
+    return MovieResult(tracks, frames, ended, paths)
+
+
+def write_gif(pictures: Iterable[Path], file: Path, *, frames_per_s: float = 8.0) -> Path:
+    """Write pictures, one after the other, as an animated GIF that repeats for ever."""
+    from PIL import Image
+
+    def opened() -> Iterator[Image.Image]:
+        for picture in pictures:
+            with Image.open(picture) as image:
+                yield image.convert("P", palette=Image.Palette.ADAPTIVE, colors=128)
+
+    images = opened()
+    with atomic_path(file) as temporary:
+        next(images).save(
+            temporary, save_all=True, append_images=images, duration=round(1000 / frames_per_s), loop=0, optimize=False
+        )
+    return file

@@ -1,0 +1,139 @@
+"""Transfer learning: start from other weights, and train only the last stages at first.
+
+Yosinski, Clune, Bengio, Lipson, "How transferable are features in deep neural networks?", NeurIPS 2014: the first
+stages of a network are much the same whatever it was trained on, so that little data can be spent on the last ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from cs_recon.checkpoint import load_any_weights
+from segmentation.models.family import ARCHITECTURES
+from simulate.errors import InputError, check_count
+
+if TYPE_CHECKING:
+    import os
+
+    from torch import Tensor
+
+    from segmentation.models.family import ParticleNetwork
+
+COCO = "coco"
+
+
+@dataclass(frozen=True)
+class Freezing:
+    """Which stages of a network are trained when.
+
+    Parameters
+    ----------
+    train_last : int
+        Only so many of the last stages are trained; 0: all.
+    unfreeze_every : int
+        Steps after which one more stage is trained, and again; 0: never.
+    """
+
+    train_last: int = 0
+    unfreeze_every: int = 0
+
+    def __post_init__(self) -> None:
+        check_count(self.train_last, "train_last", 0)
+        check_count(self.unfreeze_every, "unfreeze_every", 0)
+
+    def trained_at(self, step: int, n_stages: int) -> int:
+        """Return how many of the last stages are trained at a step.
+
+        Examples
+        --------
+        >>> [Freezing(3, 100).trained_at(step, 5) for step in (0, 99, 100, 250)]
+        [3, 3, 4, 5]
+        """
+        if self.train_last == 0:
+            return n_stages
+        more = step // self.unfreeze_every if self.unfreeze_every else 0
+        return min(n_stages, self.train_last + more)
+
+
+def freeze(network: ParticleNetwork, trained: int) -> None:
+    """Let only the last `trained` stages of a network learn.
+
+    The others keep their weights, and their batch normalisation the means and variances it has: in training mode it
+    would go on following the data's.
+    """
+    stages = network.stages()
+    if not 1 <= trained <= len(stages):
+        raise InputError(f"{trained} stages are to be trained; expected 1 to {len(stages)}, the stages of the network")
+    for index, stage in enumerate(stages):
+        learns = index >= len(stages) - trained
+        for parameter in stage.parameters():
+            parameter.requires_grad_(learns)
+        for module in stage.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.train(learns and network.training)
+
+
+def start_from(network: ParticleNetwork, init: str | os.PathLike[str]) -> list[str]:
+    """Copy weights into a network where name and shape agree, and return the names of the tensors that were copied.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Changed in place.
+    init : path, or ``"coco"``
+        A weights file of any member of the family, or torchvision's Mask R-CNN trained on COCO, which fits a
+        `MaskRCNN` with ``backbone="resnet50"``.
+
+    Raises
+    ------
+    InputError
+        If the file is no such weights, nothing in it fits, or COCO's weights can't be had.
+    """
+    given = coco_tensors(network) if init == COCO else load_any_weights(init, tuple(ARCHITECTURES)).tensors
+    state = network.state_dict()
+    fitting = {
+        name: value.to(state[name].dtype)
+        for name, value in given.items()
+        if name in state and state[name].shape == value.shape
+    }
+    if not fitting:
+        raise InputError(
+            f"{init} shares no tensor with the network of the configuration; expected a network with such parts, for "
+            f'{COCO!r} a mask-rcnn with backbone = "resnet50"'
+        )
+    network.load_state_dict(fitting, strict=False)
+    return sorted(fitting)
+
+
+def coco_tensors(network: ParticleNetwork) -> dict[str, Tensor]:
+    """Return the tensors of torchvision's COCO-trained Mask R-CNN under our names, its first layer for our channels."""
+    from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
+
+    try:
+        state = MaskRCNN_ResNet50_FPN_Weights.COCO_V1.get_state_dict(progress=False, check_hash=True)
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"cannot get COCO's weights through torchvision ({' '.join(str(error).split())[:100]}); they are fetched "
+            "once from the internet: connect, or start from a file with --init FILE"
+        ) from None
+    return renamed_from_torchvision(state, network)
+
+
+def renamed_from_torchvision(state: dict[str, Tensor], network: ParticleNetwork) -> dict[str, Tensor]:
+    """Return torchvision's tensors under our names; the colours of the first layer are summed into the image channel.
+
+    A grey image is one whose three colours are alike, so that the sum gives the same response. Further channels, the
+    uncertainty, start at zero.
+    """
+    first = "backbone.body.conv1.weight"
+    wanted = dict(network.state_dict())
+    renamed = {name: value for name, value in state.items() if name.startswith(("backbone.", "rpn.head.conv."))}
+    if first in renamed and first in wanted:
+        weight = torch.zeros_like(wanted[first])
+        weight[:, 0] = renamed[first].sum(dim=1)
+        renamed[first] = weight
+    return renamed

@@ -1,0 +1,100 @@
+"""Which particles of a labelled frame its dose can show: what a detector may be asked for, and may learn from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from segmentation.instances import compact_labels, label_ids
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ROSE = 5.0
+"""Signal-to-noise ratio from which on a feature is seen reliably."""
+MIN_AREA_PX = 16
+"""Particles of which others leave fewer pixels to see are not asked for."""
+_SURROUNDINGS_PX = 10.0
+_GRAIN_AREA_PX = 12.0
+
+
+def rose_snr(
+    frame: NDArray, labels: NDArray[np.int32], *, peak_counts: float | None = None, ratio: float = 1.0
+) -> NDArray[np.float64]:
+    r"""Return each particle's signal-to-noise ratio as a whole.
+
+    .. math:: \mathrm{SNR} = \frac{|\bar I_p - \bar I_b|}{\sqrt{\sigma_c^2 / (r A) + \sigma_g^2 a_g / A}}
+
+    with the mean intensities of particle and its surroundings (about 10 pixels around, other particles excluded), the
+    particle's visible area :math:`A`, the sampling ratio :math:`r`, the counting noise :math:`\sigma_c` of a pixel of
+    the surroundings' brightness, and the grain of the film: the standard deviation :math:`\sigma_g` of the surroundings
+    over patches of :math:`a_g` = 12 pixels.
+
+    Parameters
+    ----------
+    frame : ndarray, shape (H, W)
+        The clean frame, at least 0.
+    labels : ndarray of int32, shape (H, W)
+        Its particles.
+    peak_counts : float, optional
+        Counts at the brightest pixel; without counting noise if None.
+    ratio : float
+        Share of the pixels that are scanned.
+
+    Returns
+    -------
+    ndarray of float64, shape (N,)
+        In ascending order of the labels.
+
+    References
+    ----------
+    Rose, "The sensitivity performance of the human eye on an absolute scale", J. Opt. Soc. Am. 38, 196 (1948),
+    https://doi.org/10.1364/JOSA.38.000196: from 5 on a feature is seen reliably.
+    """
+    ids = label_ids(labels)
+    if ids.size == 0:
+        return np.zeros(0)
+    compact = compact_labels(labels, ids)
+    image = np.asarray(frame, dtype=np.float64)
+    background = (compact == 0).astype(np.float64)
+    # A little of the frame's mean stands in where a heap of particles leaves no surroundings to see.
+    weight = ndimage.gaussian_filter(background, _SURROUNDINGS_PX) + 1e-3
+    level = image[compact == 0].mean() if background.any() else image.min()
+    mean = (ndimage.gaussian_filter(background * image, _SURROUNDINGS_PX) + 1e-3 * level) / weight
+    spread = ndimage.gaussian_filter(background * (image - mean) ** 2, _SURROUNDINGS_PX) / weight
+    index = np.arange(1, ids.size + 1)
+    area = np.bincount(compact.ravel(), minlength=ids.size + 1)[1:]
+    signal, around, grain = (ndimage.mean(x, compact, index) for x in (image, mean, spread))
+    noise = grain * _GRAIN_AREA_PX / area
+    if peak_counts:
+        noise = noise + np.maximum(around, 0.02 * image.max()) * image.max() / peak_counts / (ratio * area)
+    return np.abs(signal - around) / np.sqrt(np.maximum(noise, 1e-12 * image.max() ** 2))
+
+
+def visible(
+    labels: NDArray[np.int32],
+    frame: NDArray | None = None,
+    *,
+    peak_counts: float | None = None,
+    ratio: float = 1.0,
+    snr: float = ROSE,
+) -> NDArray[np.int32]:
+    """Return a label map of the particles that can be seen: of enough pixels and, where a frame is given, enough SNR.
+
+    Parameters
+    ----------
+    labels : ndarray of int32, shape (H, W)
+        All particles.
+    frame, peak_counts, ratio : ndarray, float, float
+        As of `rose_snr`.
+    snr : float
+        The smallest signal-to-noise ratio.
+    """
+    keep = np.bincount(labels.ravel()) >= MIN_AREA_PX
+    if frame is not None:
+        ids = label_ids(labels)
+        keep[ids] &= rose_snr(frame, labels, peak_counts=peak_counts, ratio=ratio) >= snr
+    keep[0] = False
+    return np.where(keep[labels], labels, 0).astype(np.int32)

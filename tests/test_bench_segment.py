@@ -1,0 +1,149 @@
+"""The benchmarks of segmentation: frames, comparison, robustness, transfer and speed, at toy size."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from segmentation.bench import robustness, transfer
+from segmentation.bench.compare import Condition, Model, compare, comparison_table, relative_to_full, shipped_models
+from segmentation.bench.frames import GENERATORS, real_frames, simulated_frames
+from segmentation.bench.speed import speed
+from segmentation.cli.main import main
+from segmentation.models.mask_rcnn import MaskRCNNConfig
+from segmentation.train_segment import MaskRCNNTraining
+from segmentation.training_data import LabelledScenes, SceneData
+from simulate import InputError
+
+FLOOR = Model("threshold")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Labelled images of two bright squares each, of every split."""
+    root = tmp_path_factory.mktemp("real")
+    rng = np.random.default_rng(0)
+    for part in ("images", "labels"):
+        (root / part).mkdir()
+    for name in "abcdefghijklmnopqrstuvwxyz":
+        labels = np.zeros((80, 90), np.uint16)
+        labels[10:40, 10:36], labels[50:70, 40:80] = 1, 2
+        image = 60 + 120 * (labels > 0) + rng.normal(0, 5, labels.shape)
+        Image.fromarray(image.astype(np.uint8)).save(root / "images" / f"{name}.png")
+        Image.fromarray(labels).save(root / "labels" / f"{name}.png")
+    return str(root)
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_frames_are_the_same_for_ever_and_differ_by_split(generator):
+    first, again, other = (
+        next(iter(simulated_frames(1, split, 64, generator))) for split in ("test", "test", "validation")
+    )
+    np.testing.assert_array_equal(first.image, again.image)
+    assert not np.array_equal(first.image, other.image)
+    scan = first.scan(0.1, 30)
+    np.testing.assert_array_equal(scan.values, again.scan(0.1, 30).values)
+    assert scan.ratio == pytest.approx(0.1, abs=0.01)
+    assert first.scan(1.0, 30).mask.all()
+
+
+def test_training_draws_none_of_the_frames_it_is_judged_on():
+    data = SceneData(size=64, real_share=0.0, sparse_share=0.0, noisy_share=0.0, blur_share=0.0, inverted_share=0.0)
+    seen = LabelledScenes(data, 21, 9)
+    judged = [frame.image for frame in simulated_frames(3, "test", 64, "hard")]
+    assert not any(np.array_equal(seen[index].scan.values, image) for index in range(3) for image in judged)
+
+
+def test_the_comparison_has_a_row_for_every_frame_condition_and_model(folder):
+    frames = [*simulated_frames(2, size=64), *real_frames(folder)]
+    conditions = [Condition(1.0, 0.0), Condition(0.2, 50.0)]
+    models = [FLOOR, Model("mask-rcnn")]
+    rows = compare(frames, models, conditions)
+    assert len(rows) == len(frames) * 4
+    table = comparison_table(rows, models)
+    assert len(table) == 8
+    assert set(table["kind"]) == {"simulated", "real"}
+    assert (table.loc["mask-rcnn", "parameters_M"] > 1).all()
+    assert (table.loc["threshold", "parameters_M"] == 0).all()
+    full = rows[(rows.ratio == 1) & (rows.kind == "real") & (rows.model == "threshold")]
+    assert full["average_precision@0.5"].min() == 1, "two bright squares"
+    share = relative_to_full(rows)
+    np.testing.assert_allclose(share["share", 1.0].dropna(), 1)
+
+
+def test_models_are_named_by_method_and_mapping():
+    assert Model.parse("mask-rcnn").name == "mask-rcnn"
+    assert Model.parse("u-net:features:file.safetensors") == Model("u-net", "features", "file.safetensors")
+    assert Model.parse("u-net:features").name == "u-net-features"
+    with pytest.raises(InputError, match="did you mean 'mask-rcnn'"):
+        Model.parse("mask-rcn")
+    assert {"threshold", "mask-rcnn"} <= {model.name for model in shipped_models()}
+
+
+def test_robustness_varies_one_figure_at_a_time(monkeypatch, tmp_path):
+    knobs = tuple(dataclasses.replace(knob, values=knob.values[:: len(knob.values) - 1]) for knob in robustness.KNOBS)
+    monkeypatch.setattr(robustness, "KNOBS", knobs)
+    rows = robustness.robustness([FLOOR], frames=2, size=96)
+    assert len(rows) == 2 * 2 * len(knobs)
+    table = robustness.robustness_table(rows)
+    assert table.loc["peak_counts 300", "threshold"] >= table.loc["peak_counts 3", "threshold"]
+    robustness.robustness_figure(rows, tmp_path / "curves.png")
+    assert np.asarray(Image.open(tmp_path / "curves.png").convert("L")).std() > 5
+
+
+def test_robustness_frames_differ_in_their_knob_alone():
+    low, high = (robustness.frame_with("peak_counts", counts, 0, 96) for counts in (5, 1000))
+    np.testing.assert_array_equal(low[0].image, high[0].image)
+    assert (low[1], high[1]) == (5, 1000)
+    sharp, blurred = (robustness.frame_with("blur_px", blur, 0, 96)[0] for blur in (0, 4))
+    np.testing.assert_array_equal(sharp.labels, blurred.labels)
+    assert np.abs(np.diff(blurred.image)).max() < 0.5 * np.abs(np.diff(sharp.image)).max()
+
+
+@pytest.mark.slow
+def test_the_transfer_experiment_runs_every_run(folder, tmp_path, monkeypatch):
+    small = MaskRCNNConfig(widths=(8, 8, 8, 8), pyramid=8)
+    monkeypatch.setattr(
+        transfer, "MaskRCNNTraining", lambda **fields: MaskRCNNTraining(network=small, **fields), raising=True
+    )
+    monkeypatch.setattr(transfer, "choose_operating_point", lambda *_, **__: (0.5, 0.0))
+    plan = transfer.TransferPlan(folder, folder, first_steps=2, steps=2, unfreeze_every=1)
+    monkeypatch.setattr(transfer, "SceneData", lambda **fields: SceneData(size=64, **fields))
+    rows = transfer.transfer_experiment(plan, tmp_path, device=torch.device("cpu"))
+    table = transfer.transfer_table(rows)
+    assert list(table.index) == [
+        "nuclei only", "from scratch", "from nuclei, all stages", "from nuclei, last stages first",
+    ]  # fmt: skip
+
+
+def test_speed_tells_what_came_out():
+    found = speed([FLOOR], side=96, particles=8, repeats=1)
+    assert found.loc[0, "particles"] == 8
+    assert 0 < found.loc[0, "full_s"] < found.loc[0, "scan_to_labels_s"]
+
+
+def test_the_command_draws_its_tables(folder, tmp_path, capsys):
+    arguments = ["compare", "--models", "threshold", "--frames", "1", "--size", "64", "--ratios", "1,0.3"]
+    assert main([*arguments, "--real-folder", folder, "--out", str(tmp_path)]) == 0
+    assert "| threshold | simulated |" in capsys.readouterr().out
+    names = {"compare-simulated", "compare-simulated-ratios", "compare-real", "compare-real-ratios"}
+    assert {file.stem for file in tmp_path.glob("*.md")} == names
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["compare", "--frames", "0"], "expected frames to judge on"),
+        (["compare", "--models", "unet"], "did you mean 'u-net'"),
+        (["compare", "--ratios", "2"], "sampling ratio is 2"),
+        (["compare", "--generator", "hrd", "--models", "threshold"], "did you mean 'hard'"),
+        (["bench", "robustness", "--frames", "0"], "--frames"),
+    ],
+)
+def test_bad_arguments_are_one_line(arguments, message, capsys):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

@@ -1,0 +1,134 @@
+"""The ways from a scan into a network: what each hands over, and what it refuses."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from cs_recon import reconstruct
+from cs_recon.batch import make_batch
+from cs_recon.learned import load_network
+from segmentation.mapping import FEATURE_MAP, MAPPINGS, entry_of, image_maps, map_frame
+from simulate import InputError, Measurement, SceneConfig, make_scene, measure, scan_path
+
+CPU = torch.device("cpu")
+SCENE = make_scene(SceneConfig(shape=(70, 85), n_particles=6, diameter_nm=8), rng=5)
+SCAN = measure(SCENE.frame, scan_path("random", (70, 85), 0.2, rng=1), peak_counts=30, rng=2)
+FULL = measure(SCENE.frame, scan_path("raster", (70, 85)), peak_counts=30, rng=2)
+
+
+def whole(mapped):
+    rows, cols = mapped.padded
+    return mapped.window(slice(0, rows), slice(0, cols))
+
+
+@pytest.mark.parametrize("mapping", MAPPINGS)
+@pytest.mark.parametrize("frame", [FULL, FULL.values], ids=["scan", "image"])
+def test_every_mapping_takes_full_frames(mapping, frame):
+    mapped = map_frame(frame, mapping, multiple=32, device=CPU)
+    maps, entry = whole(mapped), entry_of(mapping, 36)
+    assert mapped.padded == (96, 96)
+    assert maps.shape == (1, entry.channels, 96 // entry.stride, 96 // entry.stride)
+    assert mapped.image.shape == (70, 85)
+    assert torch.isfinite(maps).all()
+
+
+@pytest.mark.parametrize("mapping", ["features", "sparse"])
+@pytest.mark.parametrize(("gain", "offset"), [(1e-5, 0.0), (3e4, -20.0)])
+def test_the_unit_of_a_scan_does_not_matter(mapping, gain, offset):
+    values = np.where(SCAN.mask, gain * SCAN.values + offset, 0)
+    other = Measurement(values, SCAN.mask)
+    base = Measurement(SCAN.values, SCAN.mask)
+    maps = [whole(map_frame(scan, mapping, multiple=32, device=CPU)) for scan in (base, other)]
+    torch.testing.assert_close(*maps, atol=2e-3, rtol=1e-3)
+
+
+def test_image_maps_tell_image_and_uncertainty_in_its_own_spread():
+    rng = np.random.default_rng(0)
+    image = rng.gamma(2.0, size=(64, 64))
+    sigma = np.full(image.shape, 0.1)
+    base, scaled = image_maps(image, sigma), image_maps(50 * image - 7, 50 * sigma)
+    np.testing.assert_allclose(base, scaled, atol=1e-5)
+    surer = image_maps(image, 0.01 * sigma)
+    np.testing.assert_array_equal(base[0], surer[0])
+    assert (surer[1] < base[1] - 0.3).all()
+
+
+def test_an_image_without_sigma_gets_that_of_its_noise():
+    rng = np.random.default_rng(0)
+    smooth = np.add.outer(np.linspace(0, 8, 64), np.linspace(0, 8, 64))
+    noisy = smooth + rng.normal(0, 0.5, (64, 64))
+    told, estimated = image_maps(noisy, np.full((64, 64), 0.5)), image_maps(noisy)
+    np.testing.assert_allclose(told[1], estimated[1], atol=0.05)
+
+
+def test_sparse_maps_hold_the_samples_and_nothing_else():
+    maps = whole(map_frame(SCAN, "sparse", multiple=32, device=CPU))[0]
+    batch = make_batch([SCAN], multiple=32)
+    mask = torch.zeros(96, 96, dtype=torch.bool)
+    mask[:70, :85] = torch.from_numpy(SCAN.mask)
+    assert torch.equal(maps[1].bool(), mask)
+    assert (maps[0][~mask] == 0).all()
+    values = batch.denormalise(maps[0][None, None])[0, 0].numpy()
+    np.testing.assert_allclose(values[SCAN.mask], SCAN.values[SCAN.mask], rtol=1e-5, atol=1e-4)
+
+
+def test_features_are_those_of_the_fast_preset():
+    mapped = map_frame(SCAN, "features", multiple=32, device=CPU)
+    found = reconstruct(SCAN, preset="fast")
+    stored = map_frame(found, "features", multiple=32, device=CPU)
+    np.testing.assert_allclose(mapped.image, found.image, atol=5e-2 * np.ptp(found.image))
+    assert whole(mapped).shape == whole(stored).shape
+    # Only the padding differs: the reconstruction's is up to the next multiple of 16.
+    torch.testing.assert_close(whole(mapped)[..., :24, :24], whole(stored)[..., :24, :24], atol=0.05, rtol=0.05)
+
+
+def test_the_state_holds_the_iterate_and_the_last_features():
+    network = load_network("unrolled-ista").network
+    batch = make_batch([SCAN], multiple=32)
+    with torch.inference_mode():
+        out = network(batch, network.config.fast_steps)
+    state, stride = out.features[FEATURE_MAP]
+    assert stride == 2
+    torch.testing.assert_close(torch.nn.functional.pixel_shuffle(state[:, :4], 2), out.image)
+    assert torch.equal(state[:, 4:], out.features["last"][0])
+
+
+@pytest.mark.parametrize(
+    ("frame", "mapping", "message"),
+    [
+        (SCAN, "reconstruct", "reconstruct it first"),
+        (reconstruct(SCAN, "linear"), "sparse", "takes the scan itself"),
+        (reconstruct(SCAN, "linear"), "features", "has none"),
+        (reconstruct(SCAN), "features", "preset 'full'"),
+        (SCAN, "featurs", "did you mean 'features'"),
+    ],
+)
+def test_a_mapping_refuses_what_it_cannot_use(frame, mapping, message):
+    with pytest.raises(InputError, match=message):
+        map_frame(frame, mapping, multiple=32, device=CPU)
+
+
+def test_features_of_another_frame_are_refused():
+    found = reconstruct(SCAN, preset="fast")
+    foreign = replace(found, image=np.zeros((140, 90), np.float32), sigma=None)
+    with pytest.raises(InputError, match="expected features of this very frame"):
+        map_frame(foreign, "features", multiple=32, device=CPU)
+    with pytest.raises(InputError, match="bring a reconstructor of their own"):
+        map_frame(found, "features", multiple=32, device=CPU, reconstructor=load_network("unrolled-ista"))
+
+
+def test_windows_of_a_large_frame_give_the_maps_of_the_whole(monkeypatch):
+    monkeypatch.setattr("segmentation.mapping.WHOLE_PIXELS", 64 * 64)
+    monkeypatch.setattr("cs_recon.tiles.WHOLE_PIXELS", 1024 * 1024)
+    scene = make_scene(SceneConfig(shape=(160, 192), n_particles=6), rng=5).frame
+    scan = measure(scene, scan_path("random", (160, 192), 0.3, rng=1))
+    mapped = map_frame(scan, "features", multiple=32, device=CPU)
+    monkeypatch.undo()
+    expected = map_frame(scan, "features", multiple=32, device=CPU)
+    got = mapped.window(slice(0, 160), slice(0, 128))
+    want = expected.window(slice(0, 160), slice(0, 128))
+    # Away from the cut at column 128, the network sees the same.
+    torch.testing.assert_close(got[..., :20], want[..., :20], atol=0.02, rtol=0.02)
+    np.testing.assert_allclose(mapped.image, expected.image, atol=2e-3 * np.ptp(expected.image))

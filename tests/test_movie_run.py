@@ -1,0 +1,114 @@
+"""Movies through the whole chain: in bounded memory, resumed after a kill, and kept when they break off."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from segmentation.movie import MovieOptions, process_movie
+from simulate import InputError, Measurement, Movie, MovieConfig, SceneConfig, measure_movie, movie_paths
+
+CLASSICAL = MovieOptions(recon="linear", segment="threshold")
+
+
+@pytest.fixture(scope="module")
+def film():
+    scene = SceneConfig(shape=(96, 96), n_particles=5, diameter_nm=9, arrangement="hard-core")
+    movie = Movie(MovieConfig(scene=scene, n_frames=6, diffusion_nm2_per_s=0.02), rng=2)
+    paths = movie_paths("random", (96, 96), 0.5, 6, rng=0)
+    return list(measure_movie(movie, paths, peak_counts=200, rng=1))
+
+
+def test_a_movie_becomes_tracks_and_a_video(film, tmp_path):
+    seen = []
+    result = process_movie(iter(film), tmp_path, name="film", options=CLASSICAL, progress=seen.append)
+    assert seen == list(range(6))
+    assert (result.frames, result.ended) == (6, "")
+    table = pd.read_csv(result.paths["particles"])
+    assert list(table.columns[:2]) == ["frame", "particle"]
+    assert {"x", "y", "equivalent_diameter_nm", "sampling_ratio"} <= set(table.columns)
+    lengths = table.groupby("particle").size()
+    assert (lengths == 6).sum() >= 4, "particles that hardly move keep their number"
+    with Image.open(result.paths["video"]) as video:
+        assert video.n_frames == 6
+        assert video.size == (96, 96)
+
+
+def test_a_killed_run_goes_on_and_gives_the_same(film, tmp_path):
+    whole = process_movie(iter(film), tmp_path / "whole", options=CLASSICAL)
+
+    class KilledError(Exception):
+        pass
+
+    def killed(number):
+        if number == 2:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        process_movie(iter(film), tmp_path / "killed", options=CLASSICAL, progress=killed)
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "killed" / "movie_parts").glob("*.parquet")}
+    assert len(before) == 3
+    resumed = process_movie(iter(film), tmp_path / "killed", options=CLASSICAL)
+    assert all(file.stat().st_mtime_ns == time for file, time in before.items()), "not computed twice"
+    pd.testing.assert_frame_equal(whole.tracks.table, resumed.tracks.table)
+
+
+def test_neighbours_are_used_after_a_kill_as_before_it(film, tmp_path):
+    options = MovieOptions(recon="inpainting", segment="threshold", temporal=True)
+    whole = process_movie(iter(film), tmp_path / "whole", options=options)
+    with pytest.raises(ZeroDivisionError):
+        process_movie(iter(film), tmp_path / "killed", options=options, progress=lambda number: 1 // (3 - number))
+    resumed = process_movie(iter(film), tmp_path / "killed", options=options)
+    pd.testing.assert_frame_equal(whole.tracks.table, resumed.tracks.table, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("foreign", "reason"),
+    [
+        (Measurement(np.add.outer(np.arange(32.0), np.arange(40.0)), np.ones((32, 40), bool)), "shape"),
+        (
+            Measurement(np.add.outer(np.arange(96.0), np.arange(96.0)), np.ones((96, 96), bool), pixel_size_nm=9.0),
+            "9.0",
+        ),
+    ],
+)
+def test_what_was_read_before_a_movie_breaks_off_is_kept(film, tmp_path, foreign, reason):
+    result = process_movie([*film[:3], foreign, *film[3:]], tmp_path, options=CLASSICAL)
+    assert result.frames == 3
+    assert result.ended.startswith("frame 3: it has shape")
+    assert reason in result.ended
+    assert result.tracks.table["frame"].max() == 2
+
+
+def test_frames_are_taken_one_by_one(film, tmp_path):
+    taken = []
+
+    def frames():
+        for index, scan in enumerate(film):
+            taken.append(index)
+            yield scan
+
+    process_movie(frames(), tmp_path, options=CLASSICAL, progress=lambda number: taken.append(f"done {number}"))
+    assert taken[:4] == [0, "done 0", 1, "done 1"]
+
+
+def test_parts_of_other_options_are_not_mixed(film, tmp_path):
+    process_movie(iter(film[:1]), tmp_path, options=CLASSICAL)
+    with pytest.raises(InputError, match="other options"):
+        process_movie(iter(film), tmp_path, options=MovieOptions(recon="nearest", segment="threshold"))
+
+
+def test_a_movie_without_particles(tmp_path):
+    rng = np.random.default_rng(0)
+    empty = [Measurement(rng.normal(5, 0.1, (48, 48)), np.ones((48, 48), bool)) for _ in range(3)]
+    options = MovieOptions(recon="linear", segment="threshold", segment_options={"min_area_px": 500})
+    result = process_movie(empty, tmp_path, options=options)
+    assert (result.frames, len(result.tracks.table)) == (3, 0)
+    assert result.paths["video"].exists()
+
+
+def test_no_movie(tmp_path):
+    with pytest.raises(InputError, match="no frames"):
+        process_movie([], tmp_path)
+    with pytest.raises(InputError, match="by 'inpainting'"):
+        MovieOptions(temporal=True)

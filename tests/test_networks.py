@@ -1,0 +1,195 @@
+"""The family of segmentation networks, every member by the same tests."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from cs_recon.batch import make_batch
+from cs_recon.checkpoint import load_weights
+from cs_recon.learned import load_network
+from cs_recon.training import LoopConfig
+from segmentation import Instances, average_precision, segment
+from segmentation.learned import load_segmenter
+from segmentation.mapping import MAPPINGS, entry_of
+from segmentation.models.family import ARCHITECTURES, make_network
+from segmentation.operating_point import POINTS, choose_operating_point
+from segmentation.paste import paste
+from segmentation.split import depth_map, split
+from segmentation.train_segment import TRAININGS, make_model, save_segmenter, train_segment
+from segmentation.training_data import LabelledScenes, SceneData, target
+from simulate import InputError, SceneConfig, make_scene, measure, scan_path
+
+CPU = torch.device("cpu")
+SIZES = {"widths": (8, 8, 8, 8)}
+SCENE = make_scene(SceneConfig(shape=(64, 96), n_particles=4, diameter_nm=8), rng=5)
+SCAN = measure(SCENE.frame, scan_path("random", (64, 96), 0.3, rng=1), peak_counts=50, rng=2)
+
+
+def small(method, mapping="reconstruct", **loop):
+    kind = TRAININGS[method]
+    network = kind.__dataclass_fields__["network"].default_factory(**SIZES, mapping=mapping)
+    config = LoopConfig(**{"steps": 2, "batch_size": 2, "warmup_steps": 1, "save_every": 2, "average": 0.5, **loop})
+    return kind(network=network, data=SceneData(size=64, real_share=0.0, recon="linear"), loop=config)
+
+
+@pytest.mark.parametrize("method", ARCHITECTURES)
+class TestEveryNetwork:
+    @pytest.mark.parametrize("mapping", MAPPINGS)
+    def test_it_is_trained_saved_and_used_by_every_mapping(self, method, mapping, tmp_path):
+        config = small(method, mapping)
+        _, averaged = train_segment(config, tmp_path, device=CPU, workers=0)
+        file = tmp_path / "weights.safetensors"
+        save_segmenter(file, averaged, config, 0.3)
+        loaded = load_segmenter(method, weights=str(file), mapping=mapping)
+        assert loaded.network.config == replace(config.network, operating_point=0.3)
+        found = segment(SCAN if mapping != "reconstruct" else SCENE.frame, method, weights=str(file))
+        assert found.labels.shape == (64, 96)
+        assert found.info["mapping"] == mapping
+        assert found.info["min_score"] == 0.3
+        with pytest.raises(InputError, match="was trained with mapping"):
+            segment(SCAN, method, weights=str(file), mapping=next(name for name in MAPPINGS if name != mapping))
+        other = next(name for name in ARCHITECTURES if name != method)
+        with pytest.raises(InputError, match=f"holds weights of {method}; expected {other}"):
+            segment(SCENE.frame, other, weights=str(file))
+
+    def test_it_learns_one_frame_by_heart(self, method):
+        torch.manual_seed(0)
+        labels = np.zeros((64, 64), np.int32)
+        y, x = np.mgrid[:64, :64]
+        for label, (row, col, radius) in enumerate([(18, 20, 10), (40, 44, 13)], start=1):
+            labels[np.hypot(y - row, x - col) < radius] = label
+        maps = torch.from_numpy(np.stack([labels > 0, labels < 0]).astype(np.float32))[None]
+        network = make_network(method, {**SIZES} | ({"pyramid": 32} if method != "u-net" else {})).train()
+        optimiser = torch.optim.Adam(network.parameters(), 2e-3)
+        for _ in range(120):
+            optimiser.zero_grad()
+            sum(network(maps.repeat(2, 1, 1, 1), [target(labels, depth=True)] * 2)[1].values()).backward()
+            optimiser.step()
+        network.eval()
+        with torch.inference_mode():
+            found = {name: value.numpy() for name, value in network(maps)[0][0].items()}
+        if ARCHITECTURES[method].regions:
+            best = [found[name][:2] for name in ("boxes", "scores", "masks")]
+            instances = paste((64, 64), *best)
+        else:
+            instances = split(found["particle"], found["depth"])
+        assert average_precision(labels, instances, 0.5) == 1
+
+    def test_a_frame_without_particles_still_trains(self, method):
+        network = make_network(method, SIZES).train()
+        losses = network(torch.randn(2, 2, 64, 64), [target(np.zeros((64, 64), np.int32), depth=True)] * 2)[1]
+        sum(losses.values()).backward()
+        assert all(torch.isfinite(loss) for loss in losses.values())
+
+    def test_a_frame_that_is_all_one_particle_trains(self, method):
+        network = make_network(method, SIZES).train()
+        losses = network(torch.randn(2, 2, 64, 64), [target(np.ones((64, 64), np.int32), depth=True)] * 2)[1]
+        assert all(torch.isfinite(loss) for loss in losses.values())
+
+    def test_it_runs_at_native_scale(self, method):
+        """The maps are not resized: a network moved by its coarsest stride finds the same, moved."""
+        torch.manual_seed(0)
+        network = make_network(method, SIZES).eval()
+        maps = torch.zeros(1, 2, 192, 192)
+        maps[..., 80:100, 70:90] = 3
+        with torch.inference_mode():
+            levels = [network.stages()[0](x) for x in (maps, maps.roll((32, 32), (2, 3)))]
+        torch.testing.assert_close(levels[0][..., 10:70, 10:70], levels[1][..., 26:86, 26:86])
+        assert levels[0].shape[-1] == 96
+
+    def test_impossible_settings_are_refused(self, method):
+        with pytest.raises(InputError, match="did you mean 'features'"):
+            make_network(method, {"mapping": "feature"})
+
+
+def test_an_unknown_network_gets_the_nearest_name():
+    with pytest.raises(InputError, match="did you mean 'mask-fpn'"):
+        make_network("mask_fpn", {})
+
+
+def test_entries_of_the_mappings():
+    assert [entry_of(name, 36).stride for name in MAPPINGS] == [1, 2, 1]
+
+
+def test_a_joint_run_trains_the_reconstructor_and_ships_it(tmp_path):
+    config = replace(small("u-net", "features", learning_rate=1e-2), joint=True)
+    model, averaged = train_segment(config, tmp_path, device=CPU, workers=0)
+    shipped = load_network("unrolled-ista").network.state_dict()
+    own = model.reconstructor.state_dict()
+    moved = [name for name in shipped if not torch.equal(shipped[name], own[name])]
+    assert any(name.startswith("steps.1") for name in moved)
+    assert not any(name.startswith("steps.4") for name in moved), "features come from the first steps"
+    file = tmp_path / "joint.safetensors"
+    save_segmenter(file, averaged, config, 0.5)
+    loaded = load_segmenter("u-net", weights=str(file))
+    assert loaded.reconstructor is not None
+    assert len(segment(SCAN, "u-net", weights=str(file)).labels) == 64
+
+
+def test_a_frozen_reconstructor_stays_and_is_not_shipped(tmp_path):
+    config = small("u-net", "features", learning_rate=1e-2)
+    model, averaged = train_segment(config, tmp_path, device=CPU, workers=0)
+    shipped = load_network("unrolled-ista").network.state_dict()
+    assert all(torch.equal(value, shipped[name]) for name, value in model.reconstructor.state_dict().items())
+    file = tmp_path / "own.safetensors"
+    save_segmenter(file, averaged, config, 0.5)
+    assert not any(name.startswith("reconstructor") for name in load_weights(file, "u-net").tensors)
+
+
+def test_gradients_reach_the_reconstructor_through_the_features():
+    model = make_model(replace(small("u-net", "features"), joint=True)).train()
+    batch = make_batch([SCAN, SCAN], multiple=32)
+    losses = model(batch, [target(SCENE.labels, depth=True)] * 2)
+    sum(losses.values()).backward()
+    assert model.reconstructor.steps[0].refine.inlet.weight.grad.abs().sum() > 0
+
+
+def test_the_operating_point_is_one_of_the_candidates(tmp_path):
+    config = small("mask-fpn")
+    model = make_model(config)
+    point, value = choose_operating_point(model, config, frames=3, device=CPU)
+    assert point in POINTS
+    assert 0 <= value <= 1
+
+
+@pytest.mark.parametrize("mapping", MAPPINGS)
+def test_samples_hold_what_the_mapping_needs(mapping):
+    scenes = LabelledScenes(SceneData(size=64, real_share=0.0, recon="linear"), 3, 9, mapping=mapping, depth=True)
+    ratios = set()
+    for index in range(6):
+        sample = scenes[index]
+        ratios.add(sample.scan.ratio)
+        assert (sample.maps is not None) == (mapping == "reconstruct")
+        np.testing.assert_array_equal(sample.target["depth"], depth_map(sample.target["label_map"].numpy()))
+    assert len(ratios) > 1, "full and sparse scans"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"size": 100}, "multiple of 32"),
+        ({"noisy_share": 0.7, "sparse_share": 0.6}, "sum to at most 1"),
+        ({"min_ratio": 0.0}, "min_ratio"),
+        ({"blur_share": 1.5}, "blur_share"),
+    ],
+)
+def test_impossible_data(fields, message):
+    with pytest.raises(InputError, match=message):
+        SceneData(**fields)
+
+
+def test_shipped_weights_that_do_not_exist_are_named():
+    with pytest.raises(InputError, match=r"no weights of 'mask-fpn' with mapping 'sparse' are shipped.*mask-rcnn"):
+        load_segmenter("mask-fpn", mapping="sparse")
+
+
+def test_an_empty_frame_has_a_table_of_its_columns():
+    from segmentation import measure as measure_particles
+
+    found = segment(np.full((64, 64), 3.0), "mask-rcnn")
+    assert isinstance(found, Instances)
+    table = measure_particles(found)
+    assert len(table) == 0
+    assert "equivalent_diameter_px" in table

@@ -1,0 +1,136 @@
+"""Large frames window by window: no seam, nothing twice, nothing lost."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from segmentation import windows
+from segmentation.mapping import Mapped
+from segmentation.models.regions import MASK_SIZE
+from segmentation.output import decode_rle, write_coco
+from segmentation.paste import paste
+
+
+@pytest.fixture
+def small_windows(monkeypatch):
+    monkeypatch.setattr(windows, "WHOLE_PIXELS", 128 * 128)
+    monkeypatch.setattr(windows, "TILE", 128)
+    monkeypatch.setattr(windows, "HALO", 32)
+
+
+def frame_of(boxes, shape):
+    """Map every particle into a channel of its own id, so that a pretended network can read what it sees of it."""
+    labels = torch.zeros(1, 1, *shape)
+    for index, (x0, y0, x1, y1) in enumerate(boxes, start=1):
+        labels[..., int(y0) : int(y1), int(x0) : int(x1)] = index
+    return Mapped(lambda rows, cols: labels[..., rows, cols], shape, np.zeros(shape))
+
+
+def seen(maps):
+    """Detect what is in a window: the box of each particle's visible part, a larger part with a higher score."""
+    labels, boxes, scores = maps[0, 0], [], []
+    for index in labels.unique():
+        if index:
+            rows, cols = torch.nonzero(labels == index, as_tuple=True)
+            boxes.append([cols.min(), rows.min(), cols.max() + 1, rows.max() + 1])
+            scores.append(0.5 + 0.4 * len(rows) / 4000)
+    found = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    return {
+        "boxes": found,
+        "scores": torch.tensor(scores, dtype=torch.float32),
+        "masks": torch.ones(len(boxes), MASK_SIZE, MASK_SIZE),
+    }
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_a_frame_full_of_particles_comes_out_whole_and_once():
+    boxes = [(x, y, x + 12, y + 10) for y in range(2, 628, 16) for x in range(3, 628, 17)]
+    assert len(boxes) > 1400
+    found = windows.detections(seen, frame_of(boxes, (640, 640)), multiple=32, min_score=0.1)
+    got = sorted(map(tuple, found["boxes"].int().tolist()))
+    assert got == sorted(boxes)
+    assert (found["scores"].diff() <= 0).all()
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_a_particle_on_every_seam_is_found_once_and_whole():
+    boxes = [(x, 100, x + 50, 150) for x in range(10, 500, 60)]
+    found = windows.detections(seen, frame_of(boxes, (256, 544)), multiple=32, min_score=0.1)
+    assert sorted(map(tuple, found["boxes"].int().tolist())) == sorted(boxes)
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_a_particle_at_the_frames_edge_is_not_taken_for_a_cut_one():
+    boxes = [(0, 0, 30, 30), (514, 300, 544, 352)]
+    found = windows.detections(seen, frame_of(boxes, (352, 544)), multiple=32, min_score=0.1)
+    assert sorted(map(tuple, found["boxes"].int().tolist())) == sorted(boxes)
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_scores_below_the_threshold_are_left_out_and_nothing_found_is_fine():
+    mapped = frame_of([(10, 10, 20, 20)], (256, 256))
+    assert len(windows.detections(seen, mapped, multiple=32, min_score=0.99)["boxes"]) == 0
+    assert windows.detections(seen, frame_of([], (256, 256)), multiple=32, min_score=0.1)["masks"].shape == (0, 28, 28)
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_blended_maps_of_a_pointwise_network_are_those_of_the_whole():
+    image = torch.rand(1, 1, 320, 288)
+    mapped = Mapped(lambda rows, cols: image[..., rows, cols], (320, 288), np.zeros((320, 288)))
+    found = windows.dense_maps(lambda maps: {"particle": maps[0, 0] ** 2}, mapped, multiple=32)
+    torch.testing.assert_close(found["particle"], image[0, 0] ** 2)
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_what_an_edge_disturbs_is_thrown_away():
+    shape = (320, 288)
+
+    def edges_spoilt(maps):
+        part = torch.ones(maps.shape[-2:])
+        part[:4] = part[-4:] = 9
+        part[:, :4] = part[:, -4:] = 9
+        return {"particle": part}
+
+    mapped = Mapped(lambda rows, cols: torch.zeros(1, 1, rows.stop - rows.start, cols.stop - cols.start), shape, None)
+    found = windows.dense_maps(edges_spoilt, mapped, multiple=32)["particle"]
+    torch.testing.assert_close(found[8:-8, 8:-8], torch.ones(shape)[8:-8, 8:-8])
+
+
+def test_overlapping_particles_keep_a_mask_each_and_the_map_shows_the_top_one(tmp_path):
+    y, x = np.mgrid[:MASK_SIZE, :MASK_SIZE] + 0.5
+    disk = np.clip(14.5 - np.hypot(x - 14, y - 14), 0, 1).astype(np.float32)
+    boxes = np.array([[10, 10, 50, 50], [38, 10, 78, 50]], np.float32)
+    found = paste((64, 90), boxes, np.array([0.9, 0.8], np.float32), np.stack([disk, disk]))
+    told = json.loads(write_coco(tmp_path / "a.json", found).read_text())["annotations"]
+    rows, cols = np.mgrid[:64, :90] + 0.5
+    for note, centre in zip(told, (30, 58), strict=True):
+        whole = decode_rle(note["segmentation"])
+        expected = np.hypot(rows - 30, cols - centre) < 20
+        assert (whole != expected).sum() < 0.06 * expected.sum()
+        assert note["area"] == whole.sum()
+    first, second = told
+    assert first["visible_area"] == first["area"]
+    assert second["visible_area"] == (found.labels == 2).sum() < 0.9 * second["area"]
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_a_whole_particle_wins_over_a_surer_piece_of_it():
+    def surer_when_smaller(maps):
+        found = seen(maps)
+        return {**found, "scores": 1.4 - found["scores"]}
+
+    boxes = [(x, 100, x + 50, 150) for x in range(10, 500, 60)]
+    found = windows.detections(surer_when_smaller, frame_of(boxes, (256, 544)), multiple=32, min_score=0.1)
+    assert sorted(map(tuple, found["boxes"].int().tolist())) == sorted(boxes)
+
+
+def test_only_the_edges_of_windows_within_the_frame_cut():
+    boxes = torch.tensor([[0.0, 40, 20, 60], [100, 40, 128, 60], [40, 0, 60, 20], [40, 100, 60, 128], [40, 40, 60, 60]])
+    first = windows._cut(boxes, slice(0, 128), slice(0, 128), (256, 256))
+    assert first.tolist() == [False, True, False, True, False]
+    alone = windows._cut(boxes, slice(0, 128), slice(0, 128), (128, 128))
+    assert not alone.any()
+    inner = windows._cut(boxes + 64, slice(64, 192), slice(64, 192), (256, 256))
+    assert inner.tolist() == [True, True, True, True, False]
