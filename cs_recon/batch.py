@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from cs_recon.fill import pyramid_fill
-from cs_recon.linear_estimate import linear_estimate
+from cs_recon.linear_estimate import FAST_ITERATIONS, linear_estimate
 from cs_recon.noise import estimate_noise
 from cs_recon.noise_models import noise_variance
 from cs_recon.operator import MaskedScan
@@ -72,9 +72,12 @@ class ScanBatch:
         smooth = None if self.smooth is None else self.smooth.to(device)
         return ScanBatch(y, scan, sigma, x0, noise, offset, scale, self.shape, smooth)
 
-    def with_smooth(self) -> ScanBatch:
-        """Return the batch with its `smooth` computed."""
-        return self if self.smooth is not None else replace(self, smooth=linear_estimate(self))
+    def with_smooth(self, *, fast: bool = False) -> ScanBatch:
+        """Return the batch with its `smooth` computed; `fast` spends fewer iterations on noisy scans."""
+        if self.smooth is not None:
+            return self
+        smooth = linear_estimate(self, noisy_iterations=FAST_ITERATIONS) if fast else linear_estimate(self)
+        return replace(self, smooth=smooth)
 
     def denormalise(self, x: Tensor) -> Tensor:
         """Crop images (B, 1, H, W) to the frame and bring them back to the measurements' unit, in float64."""

@@ -182,7 +182,7 @@ def _reconstruct(
     with torch.inference_mode():
         batch = make_batch(list(measurements), multiple=multiple, device=device)
         if loaded.network.config.start == "smooth":
-            batch = batch.with_smooth()
+            batch = batch.with_smooth(fast=preset == "fast")
         out = run(batch) if batch.y[0].numel() <= WHOLE_PIXELS else _tiled(run, batch, multiple)
         return denormalised(measurements, batch, out, loaded, preset=preset, within_noise=within_noise)
 

@@ -22,9 +22,10 @@ CORNER = 0.2
 SMALLEST_VARIANCE = 3e-5
 """Noise variance (of a signal of variance 1) that noise-free samples count as, so that the system can be solved."""
 
-NOISY, NOISY_ITERATIONS = 0.05, 10
-"""Scans of at least this noise (in standard deviations of their samples) are done after so many iterations: what the
-later ones would change is below their noise."""
+NOISY = 0.05
+"""Noise (in standard deviations of the samples) from which on a scan counts as noisy."""
+FAST_ITERATIONS = 10
+"""Iterations that are nearly enough for noisy scans: what the later ones change is mostly below their noise."""
 
 
 def conjugate_gradients(scan: MaskedScan, y: Tensor, penalty: Tensor, start: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -75,7 +76,7 @@ def conjugate_gradients(scan: MaskedScan, y: Tensor, penalty: Tensor, start: Ten
 
 
 @torch.no_grad()
-def linear_estimate(batch: ScanBatch, iterations: int = 25) -> Tensor:
+def linear_estimate(batch: ScanBatch, iterations: int = 25, *, noisy_iterations: int = 25) -> Tensor:
     r"""Return the posterior mean (B, 1, H, W) of a batch's images under one Gaussian prior for all of them.
 
     .. math:: \hat x = \arg\min_x \sum_{i \in \text{mask}} \frac{(x_i - y_i)^2}{\sigma_i^2} + \sum_k
@@ -90,7 +91,9 @@ def linear_estimate(batch: ScanBatch, iterations: int = 25) -> Tensor:
     batch : ScanBatch
         The scans.
     iterations : int
-        Conjugate gradients from `ScanBatch.x0`, at most (`NOISY` scans take fewer).
+        Conjugate gradients from `ScanBatch.x0`.
+    noisy_iterations : int
+        The same for scans of at least `NOISY` noise; no more than `iterations`.
 
     References
     ----------
@@ -102,10 +105,10 @@ def linear_estimate(batch: ScanBatch, iterations: int = 25) -> Tensor:
     penalty = variance * power.mean() / power
     estimate = batch.x0
     noisy = batch.noise >= NOISY
-    count = min(iterations, NOISY_ITERATIONS) if bool(noisy.all()) else iterations
+    count = min(iterations, noisy_iterations) if bool(noisy.all()) else iterations
     for index, (x, _) in enumerate(islice(conjugate_gradients(scan, batch.y, penalty, estimate), count)):
         # Scan by scan, so that the result does not depend on what else is in the batch.
-        estimate = x if index < NOISY_ITERATIONS else torch.where(noisy, estimate, x)
+        estimate = x if index < noisy_iterations else torch.where(noisy, estimate, x)
     return estimate
 
 

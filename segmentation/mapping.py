@@ -162,7 +162,7 @@ def map_frame(
     if mapping == SPARSE:
         return Mapped(_slicer(sparse_maps(batch)), padded, batch.denormalise(batch.x0)[0, 0].cpu().numpy())
     loaded = reconstructor or load_network(UNROLLED, "", device)
-    batch = batch.with_smooth()
+    batch = batch.with_smooth(fast=True)
     if scan.mask.size <= WHOLE_PIXELS:
         out = fast_output(batch, loaded)
         return Mapped(

@@ -215,4 +215,4 @@ class _Collate:
         if maps:
             return torch.stack(maps), targets
         batch = make_batch([sample.scan for sample in samples], multiple=MULTIPLE)
-        return (batch.with_smooth() if self.smooth else batch), targets
+        return (batch.with_smooth(fast=True) if self.smooth else batch), targets
