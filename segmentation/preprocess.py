@@ -24,9 +24,3 @@ def level_and_spread(image: NDArray) -> tuple[float, float]:
         low, high = float(image.min()), float(image.max())
         spread = high - low if high > low else 1.0
     return middle, spread
-
-
-def normalise(image: NDArray) -> NDArray[np.float32]:
-    """Return an image normalised by its own level and spread."""
-    level, spread = level_and_spread(image)
-    return (2 * (image - level) / spread).astype(np.float32)

@@ -21,7 +21,7 @@ from simulate.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from segmentation.instances import Instances
 
@@ -206,19 +206,31 @@ def coco_ap(frames: Sequence[tuple[Instances | ArrayLike, Instances]], ious: Seq
     if n_true == 0:
         return 1.0 if scores.size == 0 else 0.0
     order = np.argsort(-scores, kind="stable")
-    levels = np.linspace(0, 1, 101)
     results = []
     for threshold in ious:
         check_iou(threshold)
         hits = [greedy_hits(table, pred.scores, threshold) for table, (_, pred) in zip(tables, frames, strict=True)]
-        hit = np.cumsum(np.concatenate(hits)[order])
-        if hit.size == 0:
-            results.append(0.0)
-            continue
-        envelope = np.maximum.accumulate((hit / np.arange(1, hit.size + 1))[::-1])[::-1]
-        reached = np.searchsorted(hit / n_true, levels, side="left")
-        results.append(float(np.append(envelope, 0.0)[reached].mean()))
+        results.append(interpolated_ap(np.concatenate(hits)[order], n_true))
     return float(np.mean(results))
+
+
+def interpolated_ap(hits: NDArray[np.int64], n_true: int) -> float:
+    """Return COCO's interpolated area under the precision-recall curve.
+
+    Parameters
+    ----------
+    hits : ndarray of int, shape (N,)
+        1 for each prediction that found a true particle, 0 for the others, in order of falling score.
+    n_true : int
+        How many true particles there are, at least 1.
+    """
+    if hits.size == 0:
+        return 0.0
+    found = np.cumsum(hits)
+    # The precision, made non-increasing, at 101 levels of recall.
+    envelope = np.maximum.accumulate((found / np.arange(1, found.size + 1))[::-1])[::-1]
+    reached = np.searchsorted(found / n_true, np.linspace(0, 1, 101), side="left")
+    return float(np.append(envelope, 0.0)[reached].mean())
 
 
 def _average_precision(found: Match) -> float:

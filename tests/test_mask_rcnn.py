@@ -6,10 +6,10 @@ import torch
 
 from cs_recon.training import LoopConfig
 from segmentation import average_precision, load_segmenter, segment
+from segmentation.mapping import image_maps
 from segmentation.models.mask_rcnn import MaskRCNN, MaskRCNNConfig
 from segmentation.models.regions import MASK_SIZE, mask_targets
 from segmentation.paste import paste
-from segmentation.preprocess import normalise
 from segmentation.train_segment import MaskRCNNTraining, train_segment
 from segmentation.training_data import LabelledScenes, SceneData, target
 from simulate import InputError, SceneConfig, Support, make_scene
@@ -79,8 +79,8 @@ def test_targets_leave_out_slivers_and_hidden_particles():
 
 def test_normalisation_forgets_gain_and_offset():
     image = np.random.default_rng(0).gamma(2, size=(64, 64))
-    np.testing.assert_allclose(normalise(image * 1e4 - 77), normalise(image), atol=1e-4)
-    assert np.isfinite(normalise(np.eye(64))).all()
+    np.testing.assert_allclose(image_maps(image * 1e4 - 77)[0], image_maps(image)[0], atol=1e-4)
+    assert np.isfinite(image_maps(np.eye(64))).all()
 
 
 def test_the_limits_leave_room_for_a_dense_frame():

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from simulate.errors import PixelSize
     from simulate.measurement import Measurement
 
 VALIDATION_SEED, TEST_SEED = 303_100_000, 404_200_000
@@ -83,15 +84,21 @@ def simulated_frames(
         )
     first = TEST_SEED if split == "test" else VALIDATION_SEED
     for index in range(n):
-        rng = np.random.default_rng(first + index)
-        config = (ordinary_config if generator == "ordinary" else random_config)(rng, (size, size))
-        scene = make_scene(config, rng=rng)
-        labels = visible(scene.labels, scene.frame, peak_counts=300.0)
-        yield LabelledFrame(f"{generator}-{index}", "simulated", scene.frame, labels, first + index)
+        frame, _ = simulated_frame(f"{generator}-{index}", first + index, size, generator)
+        yield frame
+
+
+def simulated_frame(name: str, seed: int, size: int, generator: str) -> tuple[LabelledFrame, PixelSize]:
+    """Return the frame of a seed by a generator of `simulated_frames`, and its pixel size in nm."""
+    rng = np.random.default_rng(seed)
+    config = (ordinary_config if generator == "ordinary" else random_config)(rng, (size, size))
+    scene = make_scene(config, rng=rng)
+    labels = visible(scene.labels, scene.frame, peak_counts=300.0)
+    return LabelledFrame(name, "simulated", scene.frame, labels, seed), config.pixel_size_nm
 
 
 def ordinary_config(rng: np.random.Generator, shape: tuple[int, int]) -> SceneConfig:
-    """Draw a scene as a microscopist would choose it: 10 to 60 clear particles of 8 to 32 pixels, apart or touching."""
+    """Draw a scene as a microscopist would choose it: 3 to 150 clear particles of 8 to 32 pixels, apart or touching."""
     pixel_nm = float(rng.uniform(0.2, 0.8))
     diameter_px = float(np.exp(rng.uniform(np.log(8.0), np.log(min(32.0, min(shape) / 5)))))
     coverage = float(rng.uniform(0.05, 0.18))

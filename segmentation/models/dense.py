@@ -14,7 +14,7 @@ IEEE Trans. Med. Imaging 38, 448 (2019), https://doi.org/10.1109/TMI.2018.286570
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -22,8 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from segmentation.mapping import check_mapping, entry_of
+from segmentation.mapping import entry_of
 from segmentation.models.backbone import STEM, Backbone, stem, unit
+from segmentation.models.settings import NetworkSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,53 +34,24 @@ if TYPE_CHECKING:
 DEPTH_WEIGHT = 4.0
 
 
-@dataclass(frozen=True)
-class MaskFPNConfig:
-    """The shape of the semantic pyramid.
+@dataclass(frozen=True, kw_only=True)
+class MaskFPNConfig(NetworkSettings):
+    """The shape of the semantic pyramid, besides `NetworkSettings`.
 
     Parameters
     ----------
-    mapping, feature_channels : str, int
-        What the network sees, as of `MaskRCNNConfig`.
-    operating_point : float
-        The probability from which on a pixel is particle, chosen on validation images.
-    widths : tuple of int
-        Channels of the backbone's stages.
     pyramid : int
         Channels of the pyramid and the heads.
     """
 
-    mapping: str = "reconstruct"
-    feature_channels: int = 36
-    operating_point: float = 0.5
-    widths: tuple[int, ...] = (40, 72, 104, 128)
     pyramid: int = 64
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "widths", tuple(self.widths))
-        check_mapping(self.mapping)
 
-    def as_dict(self) -> dict[str, object]:
-        """Return the fields as a plain dictionary, for weight files."""
-        return asdict(self)
+@dataclass(frozen=True, kw_only=True)
+class UNetConfig(NetworkSettings):
+    """The shape of the U-Net: `NetworkSettings`, with `widths` at strides 4, 8, 16, ..."""
 
-
-@dataclass(frozen=True)
-class UNetConfig:
-    """The shape of the U-Net; parameters as of `MaskFPNConfig`, `widths` at strides 4, 8, 16, ..."""
-
-    mapping: str = "reconstruct"
-    feature_channels: int = 36
-    operating_point: float = 0.5
     widths: tuple[int, ...] = (48, 80, 112, 128)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "widths", tuple(self.widths))
-        check_mapping(self.mapping)
-
-    def as_dict(self) -> dict[str, object]:
-        """Return the fields as a plain dictionary, for weight files."""
-        return asdict(self)
 
 
 class MaskFPN(nn.Module):

@@ -7,7 +7,7 @@ He, Gkioxari, Dollár, Girshick, "Mask R-CNN", ICCV 2017, https://doi.org/10.110
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -15,68 +15,32 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.ops import MultiScaleRoIAlign
 
-from segmentation.mapping import check_mapping, entry_of
+from segmentation.mapping import entry_of
 from segmentation.models.backbone import make_backbone
 from segmentation.models.regions import MaskHead, mask_loss, proposal_network, pyramid_of
-from simulate.errors import InputError
+from segmentation.models.settings import RegionSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True)
-class MaskRCNNConfig:
-    """The shape of the network and the limits of its search.
+@dataclass(frozen=True, kw_only=True)
+class MaskRCNNConfig(RegionSettings):
+    """The shape of the network and the limits of its search, besides `RegionSettings`.
 
     Parameters
     ----------
-    mapping : {"reconstruct", "features", "sparse"}
-        What the network sees, see `segmentation.mapping`.
-    feature_channels : int
-        Channels of the ``features`` mapping's maps.
-    operating_point : float
-        The score from which on a detection counts, chosen on validation images.
     backbone : {"compact", "resnet50"}
         The compact residual network, or torchvision's ResNet-50 with frozen batch normalisation, which COCO's weights
         fit.
-    widths : tuple of int
-        Channels of the compact backbone's stages.
-    pyramid : int
-        Channels of the feature pyramid and the heads.
-    anchors_px : tuple of (float, float)
-        Anchor sides at each level (strides 4, 8, 16, 32), in pixels; each with aspect ratios 1/2, 1 and 2.
     roi_samples, roi_positive_share : int, float
         How many proposals of an image the heads learn from, and at most which share of them particles: the rest teach
         what is none.
-    max_particles : int
-        The most particles in one frame.
-    min_score, box_nms : float
-        Detections scored lower are dropped, and those whose box overlaps a better one by more than this IoU.
     """
 
-    mapping: str = "reconstruct"
-    feature_channels: int = 36
-    operating_point: float = 0.5
     backbone: str = "compact"
-    widths: tuple[int, ...] = (40, 72, 104, 128)
-    pyramid: int = 64
-    anchors_px: tuple[tuple[float, ...], ...] = ((8, 14), (22, 36), (56, 90), (140, 220))
     roi_samples: int = 96
     roi_positive_share: float = 0.25
-    max_particles: int = 3000
-    min_score: float = 0.05
-    box_nms: float = 0.5
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "widths", tuple(self.widths))
-        object.__setattr__(self, "anchors_px", tuple(tuple(sizes) for sizes in self.anchors_px))
-        if len(self.widths) != len(self.anchors_px):
-            raise InputError(f"{len(self.widths)} stages but anchors for {len(self.anchors_px)}; expected as many")
-        check_mapping(self.mapping)
-
-    def as_dict(self) -> dict[str, object]:
-        """Return the fields as a plain dictionary, for weight files."""
-        return asdict(self)
 
 
 class MaskRCNN(nn.Module):

@@ -11,7 +11,7 @@ He, Gkioxari, Dollár, Girshick, "Mask R-CNN", ICCV 2017, https://doi.org/10.110
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,21 +19,21 @@ from torch import nn
 from torchvision.models.detection.rpn import concat_box_prediction_layers
 from torchvision.ops import batched_nms, box_iou
 
-from segmentation.mapping import check_mapping, entry_of
+from segmentation.mapping import entry_of
 from segmentation.models.backbone import Backbone
 from segmentation.models.regions import MaskHead, mask_loss, proposal_network, pyramid_of
-from simulate.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torchvision.models.detection.image_list import ImageList
 
     from segmentation.models.regions import Target
+from segmentation.models.settings import RegionSettings
 
 
-@dataclass(frozen=True)
-class MaskRPNConfig:
-    """The shape of the network and the limits of its search; parameters as of `MaskRCNNConfig`.
+@dataclass(frozen=True, kw_only=True)
+class MaskRPNConfig(RegionSettings):
+    """The shape of the network and the limits of its search, besides `RegionSettings`.
 
     Parameters
     ----------
@@ -41,27 +41,7 @@ class MaskRPNConfig:
         How many proposals of an image the mask branch learns from.
     """
 
-    mapping: str = "reconstruct"
-    feature_channels: int = 36
-    operating_point: float = 0.5
-    widths: tuple[int, ...] = (40, 72, 104, 128)
-    pyramid: int = 64
-    anchors_px: tuple[tuple[float, ...], ...] = ((8, 14), (22, 36), (56, 90), (140, 220))
     masks_per_image: int = 32
-    max_particles: int = 3000
-    min_score: float = 0.05
-    box_nms: float = 0.5
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "widths", tuple(self.widths))
-        object.__setattr__(self, "anchors_px", tuple(tuple(sizes) for sizes in self.anchors_px))
-        if len(self.widths) != len(self.anchors_px):
-            raise InputError(f"{len(self.widths)} stages but anchors for {len(self.anchors_px)}; expected as many")
-        check_mapping(self.mapping)
-
-    def as_dict(self) -> dict[str, object]:
-        """Return the fields as a plain dictionary, for weight files."""
-        return asdict(self)
 
 
 class MaskRPN(nn.Module):

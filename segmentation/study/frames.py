@@ -12,12 +12,9 @@ from zlib import crc32
 import numpy as np
 
 from cs_recon.real_images import image_files, labelled_image, split_of
-from segmentation.bench.frames import TEST_SEED, ordinary_config
+from segmentation.bench.frames import TEST_SEED, simulated_frame
 from segmentation.measure import measure
-from segmentation.visibility import visible
 from simulate.errors import InputError, PixelSize
-from simulate.random_scenes import random_config
-from simulate.scenes import make_scene
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -110,13 +107,8 @@ def load_frame(spec: FrameSpec) -> StudyFrame:
             raise InputError(f"{spec.file} is not the image that the study began with; expected it unchanged")
         pixel_size = spec.pixel_size_nm or None
     else:
-        # As `segmentation.bench.frames.simulated_frames` has them, but one by one and with their pixel size.
-        rng = np.random.default_rng(spec.seed)
-        draw = ordinary_config if spec.source == "ordinary" else random_config
-        config = draw(rng, (spec.size, spec.size))
-        scene = make_scene(config, rng=rng)
-        image, pixel_size = scene.frame, config.pixel_size_nm
-        labels = visible(scene.labels, scene.frame, peak_counts=300.0)
+        made, pixel_size = simulated_frame(spec.name, spec.seed, spec.size, spec.source)
+        image, labels = made.image, made.labels
     diameters = measure(labels)["equivalent_diameter_px"].to_numpy(np.float64)
     return StudyFrame(image, labels, diameters, pixel_size)
 

@@ -10,7 +10,7 @@ from cs_recon.metrics import psnr, ssim
 from cs_recon.resolution import frc_resolution
 from segmentation.matching import greedy_hits, match_overlaps, overlaps
 from segmentation.measure import measure
-from segmentation.scores import COCO_IOUS, score
+from segmentation.scores import COCO_IOUS, interpolated_ap, score
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,18 +113,8 @@ def pooled_coco_ap(rows: pd.DataFrame, ious: Sequence[float] = COCO_IOUS) -> flo
     n_true = int(good["n_true"].sum())
     if n_true == 0:
         return 1.0 if scores.size == 0 else 0.0
-    if scores.size == 0:
-        return 0.0
-    order = np.argsort(-scores, kind="stable")
-    ranks = np.arange(1, scores.size + 1)
-    levels = np.linspace(0, 1, 101)
-    results = []
-    for threshold in ious:
-        hit = np.cumsum((bits[order].astype(np.int64) >> COCO_IOUS.index(threshold)) & 1)
-        envelope = np.maximum.accumulate((hit / ranks)[::-1])[::-1]
-        reached = np.searchsorted(hit / n_true, levels, side="left")
-        results.append(float(np.append(envelope, 0.0)[reached].mean()))
-    return float(np.mean(results))
+    ranked = bits[np.argsort(-scores, kind="stable")].astype(np.int64)
+    return float(np.mean([interpolated_ap((ranked >> COCO_IOUS.index(threshold)) & 1, n_true) for threshold in ious]))
 
 
 def _diameters(table: pd.DataFrame) -> NDArray[np.float64]:

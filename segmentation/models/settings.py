@@ -1,0 +1,68 @@
+"""Settings that the networks of the family share."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from segmentation.mapping import check_mapping
+from simulate.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSettings:
+    """What every network has.
+
+    Parameters
+    ----------
+    mapping : {"reconstruct", "features", "sparse"}
+        What the network sees, see `segmentation.mapping`.
+    feature_channels : int
+        Channels of the ``features`` mapping's maps.
+    operating_point : float
+        The score from which on a detection counts, or the probability from which on a pixel is particle; chosen on
+        validation images.
+    widths : tuple of int
+        Channels of the stages.
+    """
+
+    mapping: str = "reconstruct"
+    feature_channels: int = 36
+    operating_point: float = 0.5
+    widths: tuple[int, ...] = (40, 72, 104, 128)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "widths", tuple(self.widths))
+        check_mapping(self.mapping)
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the fields as a plain dictionary, for weight files."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionSettings(NetworkSettings):
+    """What networks that find particles one by one have besides.
+
+    Parameters
+    ----------
+    pyramid : int
+        Channels of the feature pyramid and the heads.
+    anchors_px : tuple of (float, float)
+        Anchor sides at each level (strides 4, 8, 16, 32), in pixels; each with aspect ratios 1/2, 1 and 2.
+    max_particles : int
+        The most particles in one frame.
+    min_score, box_nms : float
+        Detections scored lower are dropped, and those whose box overlaps a better one by more than this IoU.
+    """
+
+    pyramid: int = 64
+    anchors_px: tuple[tuple[float, ...], ...] = ((8, 14), (22, 36), (56, 90), (140, 220))
+    max_particles: int = 3000
+    min_score: float = 0.05
+    box_nms: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "anchors_px", tuple(tuple(sizes) for sizes in self.anchors_px))
+        if len(self.widths) != len(self.anchors_px):
+            raise InputError(f"{len(self.widths)} stages but anchors for {len(self.anchors_px)}; expected as many")
