@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -138,10 +139,13 @@ def train_segment(
     device: torch.device,
     workers: int = 1,
     init: str | os.PathLike[str] = "",
+    pool: str | os.PathLike[str] = "",
 ) -> tuple[MappedNetwork, dict[str, Tensor]]:
     """Train (or go on training) and return the network behind its mapping, and the averaged weights.
 
     With `init`, see `transfer.start_from`, a new run starts from other weights, as far as names and shapes agree.
+    Images that come again (`SceneData.distinct`) are kept in `pool`, which several runs may share; by default in a
+    folder beside the checkpoint.
     """
     torch.manual_seed(config.loop.seed)
     model = make_model(config)
@@ -153,7 +157,8 @@ def train_segment(
     def batches(start: int) -> Iterator[object]:
         size = config.loop.batch_size
         mapping, depth = config.network.mapping, not ARCHITECTURES[method_of(config)].regions
-        scenes = LabelledScenes(config.data, config.loop.seed, config.loop.steps * size, mapping=mapping, depth=depth)
+        length, kept = config.loop.steps * size, pool or Path(folder) / "images"
+        scenes = LabelledScenes(config.data, config.loop.seed, length, mapping=mapping, depth=depth, pool=kept)
         order, part = distributed.share(size, start, config.loop.steps), distributed.share_size(size)
         collate = _Collate(smooth=model.reconstructor is not None and model.reconstructor.config.start == "smooth")
         loader = DataLoader(scenes, part, sampler=order, num_workers=workers, collate_fn=collate)
@@ -214,5 +219,5 @@ class _Collate:
         maps = [sample.maps for sample in samples if sample.maps is not None]
         if maps:
             return torch.stack(maps), targets
-        batch = make_batch([sample.scan for sample in samples], multiple=MULTIPLE)
+        batch = make_batch([sample.scan for sample in samples if sample.scan is not None], multiple=MULTIPLE)
         return (batch.with_smooth(fast=True) if self.smooth else batch), targets

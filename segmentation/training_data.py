@@ -15,6 +15,7 @@ from cs_recon.learned import UNROLLED
 from cs_recon.real_images import LabelledImage, Split, labelled_images
 from cs_recon.reconstruction import reconstruct
 from cs_recon.training_data import SCHEMES, random_path
+from segmentation.frame_pool import FramePool
 from segmentation.mapping import RECONSTRUCT, image_maps
 from segmentation.split import depth_map
 from segmentation.visibility import MIN_AREA_PX, visible
@@ -25,6 +26,8 @@ from simulate.scenes import make_scene
 from simulate.schemes import scan_path
 
 if TYPE_CHECKING:
+    import os
+
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -56,6 +59,9 @@ class SceneData:
         Shares of images that are blurred, and whose contrast is inverted.
     recon : str
         The method by which sparse scans become images, for detectors that take images.
+    distinct : int
+        How many different images to make for detectors of images; from then on they come again, turned and mirrored.
+        0: every image is a new one.
     """
 
     size: int = 256
@@ -68,6 +74,7 @@ class SceneData:
     blur_share: float = 0.25
     inverted_share: float = 0.25
     recon: str = "unrolled-ista"
+    distinct: int = 0
 
     def __post_init__(self) -> None:
         if self.size % 32 or self.size < 32:
@@ -78,13 +85,15 @@ class SceneData:
             raise InputError("noisy_share and sparse_share must sum to at most 1")
         if not 0 < self.min_ratio <= 1:
             raise InputError(f"min_ratio is {self.min_ratio}; expected a ratio above 0 and at most 1")
+        if self.distinct < 0:
+            raise InputError(f"distinct is {self.distinct}; expected 0 (every image a new one) or more")
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A scan of a labelled frame, what a detector of images sees of it (2, H, W), and the target."""
+    """A scan of a labelled frame, or what a detector of images sees of it (2, H, W), and the target."""
 
-    scan: Measurement
+    scan: Measurement | None
     maps: Tensor | None
     target: dict[str, Tensor]
 
@@ -104,6 +113,8 @@ class LabelledScenes(Dataset[Sample]):
         Whether targets hold the depth map.
     split : {"train", "validation", "test"}
         Which real images.
+    pool : path, optional
+        Where to keep the images of a configuration with `distinct`.
     """
 
     def __init__(
@@ -115,14 +126,28 @@ class LabelledScenes(Dataset[Sample]):
         mapping: str = RECONSTRUCT,
         depth: bool = False,
         split: Split = "train",
+        pool: str | os.PathLike[str] | None = None,
     ) -> None:
         self.config, self.seed, self.length, self.mapping, self.depth = config, seed, length, mapping, depth
         self.real = [item for folder in config.real_folders for item in labelled_images(folder, split)]
+        kept = pool is not None and config.distinct > 0 and mapping == RECONSTRUCT
+        self.pool = FramePool(pool, config, seed) if kept else None
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> Sample:
+        if self.mapping == RECONSTRUCT:
+            maps, labels = self.pool.frame(index, self._image) if self.pool else self._image(index)
+            return Sample(None, torch.from_numpy(maps), target(labels, depth=self.depth))
+        scan, labels, _ = self._labelled_scan(index)
+        return Sample(scan, None, target(labels, depth=self.depth))
+
+    def _image(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        scan, labels, rng = self._labelled_scan(index)
+        return self._maps(scan, rng), labels
+
+    def _labelled_scan(self, index: int) -> tuple[Measurement, NDArray[np.int32], np.random.Generator]:
         rng = np.random.default_rng([self.seed, index])
         while True:
             try:
@@ -133,8 +158,7 @@ class LabelledScenes(Dataset[Sample]):
             if simulated:
                 # A real frame's labels are what people saw; of a simulated one's some are lost in noise and film.
                 labels = visible(labels, frame, peak_counts=counts, ratio=scan.ratio, snr=TRAINING_SNR)
-            maps = self._maps(scan, rng) if self.mapping == RECONSTRUCT else None
-            return Sample(scan, maps, target(labels, depth=self.depth))
+            return scan, labels, rng
 
     def _frame(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.int32], bool]:
         if rng.random() < self.config.real_share and self.real:
@@ -156,15 +180,15 @@ class LabelledScenes(Dataset[Sample]):
             path = random_path(str(rng.choice(list(SCHEMES), p=list(SCHEMES.values()))), frame, ratio, rng)
         return measure(frame, path, peak_counts=counts, rng=rng), counts
 
-    def _maps(self, scan: Measurement, rng: np.random.Generator) -> Tensor:
+    def _maps(self, scan: Measurement, rng: np.random.Generator) -> NDArray[np.float32]:
         full = bool(scan.mask.all())
         if full and not (scan.counts_per_unit and rng.random() < self.config.denoised_share):
-            return torch.from_numpy(image_maps(scan.values))
+            return image_maps(scan.values)
         options: dict[str, Any] = {}
         if self.config.recon == UNROLLED:
             options["preset"] = "fast" if rng.random() < 0.75 else "full"
         found = reconstruct(scan, self.config.recon, device="cpu", **options)
-        return torch.from_numpy(image_maps(found.image, found.sigma))
+        return image_maps(found.image, found.sigma)
 
 
 def crop_labelled(

@@ -5,14 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torchvision.ops import box_iou
 
 from cs_recon.batch import make_batch
 from cs_recon.checkpoint import load_weights
 from cs_recon.learned import load_network
 from cs_recon.training import LoopConfig
 from segmentation import Instances, average_precision, segment
+from segmentation.frame_pool import turned
 from segmentation.learned import load_segmenter
 from segmentation.mapping import MAPPINGS, entry_of
+from segmentation.models import regions
 from segmentation.models.family import ARCHITECTURES, make_network
 from segmentation.operating_point import POINTS, choose_operating_point
 from segmentation.paste import paste
@@ -157,13 +160,56 @@ def test_the_operating_point_is_one_of_the_candidates(tmp_path):
 @pytest.mark.parametrize("mapping", MAPPINGS)
 def test_samples_hold_what_the_mapping_needs(mapping):
     scenes = LabelledScenes(SceneData(size=64, real_share=0.0, recon="linear"), 3, 9, mapping=mapping, depth=True)
-    ratios = set()
-    for index in range(6):
-        sample = scenes[index]
-        ratios.add(sample.scan.ratio)
-        assert (sample.maps is not None) == (mapping == "reconstruct")
+    samples = [scenes[index] for index in range(6)]
+    for sample in samples:
+        assert (sample.maps is not None) == (mapping == "reconstruct") == (sample.scan is None)
         np.testing.assert_array_equal(sample.target["depth"], depth_map(sample.target["label_map"].numpy()))
-    assert len(ratios) > 1, "full and sparse scans"
+    if mapping != "reconstruct":
+        assert len({sample.scan.ratio for sample in samples}) > 1, "full and sparse scans"
+
+
+def pooled(folder, **changes):
+    return LabelledScenes(replace(POOLED, **changes), 3, 90, pool=folder)
+
+
+POOLED = SceneData(size=64, real_share=0.0, recon="linear", distinct=2)
+
+
+def test_pooled_images_come_again_turned_and_are_drawn_once(tmp_path, monkeypatch):
+    fresh = LabelledScenes(POOLED, 3, 90)
+    first = [pooled(tmp_path)[index] for index in range(2)]
+    for index in range(2):
+        torch.testing.assert_close(first[index].maps, fresh[index].maps, atol=2e-3, rtol=1e-3)
+        assert torch.equal(first[index].target["label_map"], fresh[index].target["label_map"])
+    monkeypatch.delattr(LabelledScenes, "_labelled_scan")
+    seen = set()
+    for index in range(2, 60):
+        sample, source = pooled(tmp_path)[index], first[index % 2]
+        labels = sample.target["label_map"].numpy()
+        positions = [k for k in range(8) if np.array_equal(turned(source.target["label_map"].numpy(), k), labels)]
+        assert len(positions) == 1
+        np.testing.assert_array_equal(sample.maps, turned(source.maps.numpy(), positions[0]))
+        seen |= set(positions)
+    assert seen == set(range(8))
+
+
+def test_a_pool_serves_one_configuration_and_mends_a_damaged_image(tmp_path):
+    first = pooled(tmp_path)[0]
+    other = pooled(tmp_path, min_ratio=0.5, noisy_share=0.0, sparse_share=1.0)[0]
+    assert not torch.equal(first.maps, other.maps)
+    folders = list(tmp_path.iterdir())
+    assert len(folders) == 2
+    for file in tmp_path.glob("*/*.npz"):
+        file.write_bytes(file.read_bytes()[:100])
+    assert torch.equal(pooled(tmp_path)[0].target["label_map"], first.target["label_map"])
+
+
+def test_overlaps_of_many_boxes_equal_torchvision(monkeypatch):
+    monkeypatch.setattr(regions, "OVERLAP_CHUNK", 100)
+    rng = torch.Generator().manual_seed(1)
+    first, second = (torch.rand((n, 4), generator=rng).cumsum(1) for n in (7, 230))
+    assert torch.equal(regions.box_overlap(first, second), box_iou(first, second))
+    assert regions.box_overlap(first[:0], second).shape == (0, 230)
 
 
 @pytest.mark.parametrize(
@@ -173,6 +219,7 @@ def test_samples_hold_what_the_mapping_needs(mapping):
         ({"noisy_share": 0.7, "sparse_share": 0.6}, "sum to at most 1"),
         ({"min_ratio": 0.0}, "min_ratio"),
         ({"blur_share": 1.5}, "blur_share"),
+        ({"distinct": -1}, "distinct"),
     ],
 )
 def test_impossible_data(fields, message):

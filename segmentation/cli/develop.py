@@ -51,6 +51,9 @@ def add_commands(commands: Any) -> None:
             parser.add_argument(
                 "--unfreeze-every", type=int, metavar="N", help="steps after which one more stage is trained"
             )
+            parser.add_argument(
+                "--pool", default="", metavar="DIR", help="where to keep the images, to share them between networks"
+            )
         parser.add_argument(
             "--init",
             default="",
@@ -111,7 +114,7 @@ def _train_segment(options: argparse.Namespace) -> None:
         freezing = {name: getattr(options, name) for name in ("train_last", "unfreeze_every")}
         freezing = {name: value for name, value in freezing.items() if value is not None}
         config = replace(config, freezing=replace(config.freezing, **freezing))
-        model, averaged = train_segment(config, options.out, device=device, init=options.init)
+        model, averaged = train_segment(config, options.out, device=device, init=options.init, pool=options.pool)
         if distributed.rank() == 0:
             model.load_state_dict(averaged)
             point, value = choose_operating_point(model, config, device=device)

@@ -10,7 +10,7 @@ from torch import nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
-from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops import MultiScaleRoIAlign, box_iou
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MASK_SIZE = 28
 """Side of a predicted mask, stretched over the particle's box."""
+OVERLAP_CHUNK = 150_000
+"""Pairs of boxes that are compared at once."""
 Target = dict[str, "Tensor"]
 
 
@@ -42,7 +44,7 @@ def proposal_network(config: RegionConfig, *, background_iou: float = 0.3) -> Re
     """
     ratios = ((0.5, 1.0, 2.0),) * len(config.anchors_px)
     anchors = AnchorGenerator(config.anchors_px, ratios)  # pyright: ignore[reportArgumentType]
-    return RegionProposalNetwork(
+    proposals = RegionProposalNetwork(
         anchors,
         RPNHead(config.pyramid, anchors.num_anchors_per_location()[0]),
         fg_iou_thresh=0.6,
@@ -54,6 +56,29 @@ def proposal_network(config: RegionConfig, *, background_iou: float = 0.3) -> Re
         nms_thresh=0.7,
         score_thresh=0.02,
     )
+    proposals.box_similarity = box_overlap
+    return proposals
+
+
+def box_overlap(first: Tensor, second: Tensor) -> Tensor:
+    """Return the IoU of each of M boxes with each of N, as `torchvision.ops.box_iou`, but twice as fast on a CPU.
+
+    That one's temporary arrays of (M, N, 2) numbers leave the cache; these, of a chunk of boxes, stay there.
+
+    Parameters
+    ----------
+    first, second : Tensor, shapes (M, 4) and (N, 4)
+        x0, y0, x1, y1.
+
+    Returns
+    -------
+    Tensor, shape (M, N)
+        0 to 1.
+    """
+    chunk = max(1, OVERLAP_CHUNK // max(1, len(first)))
+    if second.is_cuda or len(second) <= chunk:
+        return box_iou(first, second)
+    return torch.cat([box_iou(first, part) for part in second.split(chunk)], dim=1)
 
 
 def pyramid_of(

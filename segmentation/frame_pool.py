@@ -1,0 +1,76 @@
+"""Training images that are drawn once, kept in a folder, and seen again turned and mirrored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from cs_recon.learned import INPAINTING, UNROLLED, load_network
+from simulate.atomic import atomic_path
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from segmentation.training_data import SceneData
+
+T = TypeVar("T", bound=np.generic)
+Frame = tuple["NDArray[np.float32]", "NDArray[np.int32]"]
+"""Maps (C, H, W) and label map (H, W)."""
+LARGEST_HALF = 60000.0
+
+
+class FramePool:
+    """The first `config.distinct` frames of a seed, each computed once.
+
+    Reconstructing an image costs as much as a training step on it.
+
+    Frames lie in a sub-folder whose name is the fingerprint of all that they depend on, so that several networks may
+    share them and none gets another configuration's. Several processes may fill a pool together.
+
+    Parameters
+    ----------
+    folder : path
+        Where the frames are kept: 0.4 MB each at 256².
+    config : SceneData
+        What the images look like.
+    seed : int
+        The frames' seed.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], config: SceneData, seed: int) -> None:
+        learned = load_network(config.recon).info if config.recon in (UNROLLED, INPAINTING) else {}
+        described = json.dumps({**asdict(config), "distinct": None, "seed": seed, **learned}, sort_keys=True)
+        self.folder = Path(folder) / hashlib.sha256(described.encode()).hexdigest()[:12]
+        self.distinct, self.seed = config.distinct, seed
+
+    def frame(self, index: int, draw: Callable[[int], Frame]) -> Frame:
+        """Return frame ``index % distinct`` in one of its eight positions, drawn by ``draw`` if it is not kept yet."""
+        number = index % self.distinct
+        file = self.folder / f"{number:06d}.npz"
+        try:
+            with np.load(file) as stored:
+                maps, labels = np.asarray(stored["maps"], dtype=np.float32), np.asarray(stored["labels"], np.int32)
+        except (FileNotFoundError, zipfile.BadZipFile, KeyError, ValueError):
+            drawn, labels = draw(number)
+            # What is kept is what is given, the first time too: a run that goes on sees the same images.
+            half = np.clip(drawn, -LARGEST_HALF, LARGEST_HALF).astype(np.float16)
+            with atomic_path(file) as temporary:
+                np.savez(temporary, maps=half, labels=labels.astype(np.uint16))
+            maps = half.astype(np.float32)
+        turns = int(np.random.default_rng([self.seed, index, 1]).integers(8)) if index >= self.distinct else 0
+        return turned(maps, turns), turned(labels, turns)
+
+
+def turned(array: NDArray[T], position: int) -> NDArray[T]:
+    """Return an array (..., H, W) in one of eight positions: `position` % 4 quarter turns, mirrored from 4 on."""
+    array = np.rot90(array, position % 4, axes=(-2, -1))
+    return np.ascontiguousarray(array[..., ::-1] if position >= 4 else array)
