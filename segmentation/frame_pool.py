@@ -57,7 +57,8 @@ class FramePool:
         number = index % self.distinct
         file = self.folder / f"{number:06d}.npz"
         try:
-            with np.load(file) as stored:
+            # Opened here: of a damaged file np.load would leave its own handle open.
+            with file.open("rb") as stream, np.load(stream) as stored:
                 maps, labels = np.asarray(stored["maps"], dtype=np.float32), np.asarray(stored["labels"], np.int32)
         except (FileNotFoundError, zipfile.BadZipFile, KeyError, ValueError):
             drawn, labels = draw(number)
