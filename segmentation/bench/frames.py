@@ -88,10 +88,13 @@ def simulated_frames(
         yield frame
 
 
-def simulated_frame(name: str, seed: int, size: int, generator: str) -> tuple[LabelledFrame, PixelSize]:
-    """Return the frame of a seed by a generator of `simulated_frames`, and its pixel size in nm."""
+def simulated_frame(name: str, seed: int, size: int, generator: str | SceneConfig) -> tuple[LabelledFrame, PixelSize]:
+    """Return the frame of a seed by a generator of `simulated_frames` or of one kind of scene, and its pixel size."""
     rng = np.random.default_rng(seed)
-    config = (ordinary_config if generator == "ordinary" else random_config)(rng, (size, size))
+    if isinstance(generator, SceneConfig):
+        config = generator
+    else:
+        config = (ordinary_config if generator == "ordinary" else random_config)(rng, (size, size))
     scene = make_scene(config, rng=rng)
     labels = visible(scene.labels, scene.frame, peak_counts=300.0)
     return LabelledFrame(name, "simulated", scene.frame, labels, seed), config.pixel_size_nm

@@ -27,11 +27,13 @@ from simulate.errors import (
 from simulate.hardware import ScanHardware, hardware_by_name
 from simulate.readout import MOST_ELECTRONS
 from simulate.scan import electrons_per_us
+from simulate.scenes import SceneConfig
 from simulate.schemes import schemes
 
 if TYPE_CHECKING:
     import os
 
+SCENE = "scene"
 SPLITS = ("all", "train", "validation", "test")
 SAME_DOSE, SAME_TIME = "dose", "time"
 PAIRINGS = (SAME_DOSE, SAME_TIME)
@@ -44,14 +46,17 @@ class FrameChoice:
 
     Parameters
     ----------
-    generator : {"ordinary", "hard"}
-        Of simulated frames, see `segmentation.bench.frames.simulated_frames`.
+    generator : {"ordinary", "hard", "scene"}
+        Of simulated frames, see `segmentation.bench.frames.simulated_frames`; or ``"scene"``, always the same `scene`,
+        with other particles each time.
     n : int
         How many simulated frames; 0 for none.
     first : int
         Number of the first: another one takes frames that other studies have not seen.
     size : int
-        Their side in pixels.
+        Their side in pixels; a `scene` has its own shape.
+    scene : SceneConfig
+        What the generator ``"scene"`` draws.
     folders : tuple of str
         Folders of real frames, ``images/NAME.*`` with ``labels/NAME.png``.
     split : {"all", "train", "validation", "test"}
@@ -66,13 +71,14 @@ class FrameChoice:
     n: int = 8
     first: int = 0
     size: int = 128
+    scene: SceneConfig = field(default_factory=SceneConfig)
     folders: tuple[str, ...] = ()
     split: str = "all"
     limit: int = 0
     pixel_size_nm: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_choice(self.generator, "frames: generator", GENERATORS)
+        _check_choice(self.generator, "frames: generator", (*GENERATORS, SCENE))
         _check_choice(self.split, "frames: split", SPLITS)
         for name, low in (("n", 0), ("first", 0), ("size", 32), ("limit", 0)):
             check_count(getattr(self, name), f"frames: {name}", low)

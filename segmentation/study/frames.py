@@ -14,12 +14,14 @@ import numpy as np
 from cs_recon.real_images import image_files, labelled_image, split_of
 from segmentation.bench.frames import TEST_SEED, simulated_frame
 from segmentation.measure import measure
+from segmentation.study.config import SCENE
 from simulate.errors import InputError, PixelSize
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from segmentation.study.config import FrameChoice
+    from simulate.scenes import SceneConfig
 
 REAL = "real"
 
@@ -44,6 +46,8 @@ class FrameSpec:
         Hash of a real frame and its labels.
     file : str
         Where a real frame is; it may move.
+    scene : SceneConfig, optional
+        Of the generator ``"scene"``.
     """
 
     source: str
@@ -53,6 +57,7 @@ class FrameSpec:
     pixel_size_nm: float = 0.0
     digest: str = ""
     file: str = ""
+    scene: SceneConfig | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +90,9 @@ def frame_specs(choice: FrameChoice) -> list[FrameSpec]:
     InputError
         If a folder has no images or none in its split, or an image has no labels or labels of another shape.
     """
+    scene = choice.scene if choice.generator == SCENE else None
     specs = [
-        FrameSpec(choice.generator, f"{choice.generator}-{index}", TEST_SEED + index, choice.size)
+        FrameSpec(choice.generator, f"{choice.generator}-{index}", TEST_SEED + index, choice.size, scene=scene)
         for index in range(choice.first, choice.first + choice.n)
     ]
     for folder in choice.folders:
@@ -107,7 +113,7 @@ def load_frame(spec: FrameSpec) -> StudyFrame:
             raise InputError(f"{spec.file} is not the image that the study began with; expected it unchanged")
         pixel_size = spec.pixel_size_nm or None
     else:
-        made, pixel_size = simulated_frame(spec.name, spec.seed, spec.size, spec.source)
+        made, pixel_size = simulated_frame(spec.name, spec.seed, spec.size, spec.scene or spec.source)
         image, labels = made.image, made.labels
     diameters = measure(labels)["equivalent_diameter_px"].to_numpy(np.float64)
     return StudyFrame(image, labels, diameters, pixel_size)

@@ -1,0 +1,199 @@
+"""The planner: which scheme, sampling ratio and dwell time reach a target at the least dose or time."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from segmentation.study.costs import scan_costs_of
+from segmentation.study.plans import DOSE, Choice, Expectation, Plan, WayFit, Wish
+from segmentation.study.response import LEAST_FRAMES, Response, fit_response
+from simulate.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from segmentation.study.config import ScanChoice
+    from segmentation.study.targets import Target
+
+WAY = ("scheme", "recon", "segmenter", "mapping")
+SURE = 1.3
+"""The cheapest cost is known well enough if its interval's ends differ by no more than this factor."""
+NEAR = 1.1
+"""Settings closer than this factor are the same to the planner."""
+ASKED = 3
+
+
+def plan_from_rows(
+    rows: pd.DataFrame,
+    wish: Wish,
+    how: ScanChoice,
+    shape: tuple[int, int],
+    *,
+    pixel_size_nm: float | None = None,
+    rng: np.random.Generator | int = 0,
+) -> Plan:
+    """Return the cheapest acquisition that reaches the targets, by what a study has measured.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        Rows of a study with noise, on frames like the one that is to be scanned. Full scans beside which no sparse one
+        stands are candidates too.
+    wish : Wish
+        Targets and budgets.
+    how : ScanChoice
+        Beam current, hardware and read noise of the study.
+    shape : (int, int)
+        Of the frame that will be scanned.
+    pixel_size_nm : float, optional
+        Its pixel size; without, doses are in electrons detected per pixel.
+    rng : Generator or int
+        Of the bootstrap.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    InputError
+        If the study has fewer than 4 frames, none with noise, or its doses differ by the beam current.
+
+    Notes
+    -----
+    A choice is the cheapest point of a fine grid within the studied ratios and doses; there is no extrapolation. The
+    figures of a frame depend on how many particles it has: they are predicted for frames of the study's size.
+    """
+    studied = _usable(rows, how)
+    ways = tuple(
+        _fit_way(way, group, wish, how, shape, pixel_size_nm, rng)
+        for way, group in studied.groupby(list(WAY), sort=False)
+    )
+    found = [_search(way, wish) for way in ways]
+    choices = sorted(
+        (choice for choice, reached in found if choice is not None and reached), key=lambda one: one.cost(wish.least)
+    )
+    near = [choice for choice, _ in found if choice is not None]
+    if not near:
+        raise InputError(_no_room(ways, wish))
+    nearest = None if choices else max(near, key=lambda one: (one.probability, _margin(one, wish)))
+    return Plan(
+        wish, tuple(choices), nearest, _wanted(choices or [nearest], ways, wish), ways[0].costs.in_electrons, ways,
+        failed=int((studied["error"] != "").sum()),
+    )  # fmt: skip
+
+
+def _usable(rows: pd.DataFrame, how: ScanChoice) -> Any:
+    untyped: Any = rows
+    studied = untyped[(untyped["pairing"] == "") & (untyped["peak_counts"] > 0)]
+    if studied.empty:
+        raise InputError("the study has no scans with noise; expected doses above 0 counts")
+    frames = studied["frame"].nunique()
+    if frames < LEAST_FRAMES:
+        raise InputError(f"the study has {frames} frames; expected {LEAST_FRAMES} or more to know how much they differ")
+    if how.beam_current_pA == 0:
+        raise InputError("the study has no beam current, so that its doses say nothing of dwell times; give it one")
+    return studied
+
+
+def _fit_way(
+    way: tuple[str, str, str, str], rows: Any, wish: Wish, how: ScanChoice, shape: tuple[int, int],
+    pixel_size_nm: float | None, rng: np.random.Generator | int,
+) -> WayFit:  # fmt: skip
+    seed = rng if isinstance(rng, int) else int(rng.integers(2**31))
+    responses = {str(target): fit_response(rows, target.kind, rng=seed) for target in wish.targets}
+    costs = scan_costs_of(way[0], rows, how, shape, pixel_size_nm)
+    return WayFit(way, responses, costs, np.sort(rows["ratio"].unique()), np.sort(rows["peak_counts"].unique()))
+
+
+def _search(way: WayFit, wish: Wish) -> tuple[Choice | None, bool]:
+    """Return the cheapest choice of a way that reaches the targets, and True; or what comes nearest, and False."""
+    ratio, counts = way.grid()
+    dose, time = way.costs.dose(ratio, counts), way.costs.time_ms(ratio, counts)
+    affordable = (dose <= wish.max_dose) & (time <= wish.max_time_ms)
+    if not affordable.any():
+        return None, False
+    ratio, counts, dose, time = (axis[affordable] for axis in (ratio, counts, dose, time))
+    cost, other = (dose, time) if wish.least == DOSE else (time, dose)
+    met = np.ones((1, ratio.size), dtype=bool)
+    for target in wish.targets:
+        met = met & target.met_by(way.responses[str(target)].samples(ratio, counts))
+    probability = met.mean(axis=0)
+    enough = probability >= wish.confidence
+    least = np.where(met, cost, np.inf).min(axis=1)
+    tail = (1 - wish.level) / 2
+    bounds = [float(np.quantile(least, share, method="nearest")) for share in (tail, 1 - tail)]
+    if enough.any():
+        index = np.lexsort((other, np.where(enough, cost, np.inf)))[0]
+    else:
+        short = np.min([_reach(way, target, ratio, counts) for target in wish.targets], axis=0)
+        index = np.lexsort((cost, -short, -probability))[0]
+    expected = {
+        name: _expectation(response, float(ratio[index]), float(counts[index]), wish.level)
+        for name, response in way.responses.items()
+    }
+    choice = Choice(
+        *way.way, float(ratio[index]), float(counts[index]), float(way.costs.dwell_us(counts[index])),
+        float(dose[index]), float(time[index]), float(probability[index]), bounds[0], bounds[1], expected,
+    )  # fmt: skip
+    return choice, bool(enough.any())
+
+
+def _reach(way: WayFit, target: Target, ratio: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return by how much of the metric's range the expected figure is better than the target."""
+    kind = target.kind
+    gain = way.responses[str(target)].expected(ratio, counts) - target.bound
+    return (gain if kind.more_is_better else -gain) / (kind.high - kind.low)
+
+
+def _margin(choice: Choice, wish: Wish) -> float:
+    gains = []
+    for target in wish.targets:
+        gain = choice.expected[str(target)].mean - target.bound
+        gains.append((gain if target.kind.more_is_better else -gain) / (target.kind.high - target.kind.low))
+    return min(gains)
+
+
+def _expectation(response: Response, ratio: float, counts: float, level: float) -> Expectation:
+    mean = float(response.expected(ratio, counts)[0])
+    tail = (1 - level) / 2
+    low, high = np.quantile(response.samples(ratio, counts)[:, 0], [tail, 1 - tail])
+    frame_low, frame_high = response.interval(ratio, counts, level)
+    return Expectation(mean, min(float(low), mean), max(float(high), mean), float(frame_low[0]), float(frame_high[0]))
+
+
+def _wanted(
+    choices: Sequence[Choice | None], ways: Sequence[WayFit], wish: Wish
+) -> tuple[tuple[str, float, float], ...]:
+    """Return the settings at which further cases would tell most: the cheapest ways' own, where not studied yet."""
+    by_way = {way.way: way for way in ways}
+    asked = []
+    for choice in choices[:ASKED]:
+        assert choice is not None
+        way = by_way[choice.scheme, choice.recon, choice.segmenter, choice.mapping]
+        unsure = not choice.cost_high <= SURE * choice.cost_low
+        # A rival that may be cheaper than the best is worth a closer look; one that surely is not, is none.
+        rival = choice.cost_low <= (choices[0].cost_high if choices[0] else math.inf)
+        known = np.abs(np.log(way.ratios / choice.ratio)).min() < np.log(NEAR)
+        known &= np.abs(np.log(way.counts / choice.peak_counts)).min() < np.log(NEAR)
+        setting = (choice.scheme, float(f"{choice.ratio:.3g}"), float(f"{choice.peak_counts:.3g}"))
+        if unsure and rival and not known and setting not in asked:
+            asked.append(setting)
+    return tuple(asked)
+
+
+def _no_room(ways: Sequence[WayFit], wish: Wish) -> str:
+    """Return why no scan of the study is within the budgets."""
+    costs = [(way.costs.dose(*way.grid()).min(), way.costs.time_ms(*way.grid()).min()) for way in ways]
+    dose, time = np.min(costs, axis=0)
+    unit = "e-/Å²" if ways[0].costs.in_electrons else "electrons detected per pixel"
+    return (
+        f"no scan of the study is within the budgets of {wish.max_dose:g} {unit} and {wish.max_time_ms:g} ms; expected "
+        f"at least {dose:.3g} {unit} and {time:.3g} ms: raise them, or study smaller ratios and doses"
+    )

@@ -1,0 +1,108 @@
+"""Plan an acquisition: study the frames at hand, ask where the answer is unsure, and answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from segmentation.study.executors import inline
+from segmentation.study.planner import plan_from_rows
+from segmentation.study.sweep import sweep
+from simulate.errors import InputError, check_count
+
+if TYPE_CHECKING:
+    import os
+
+    from segmentation.study.config import StudyConfig
+    from segmentation.study.executors import Executor
+    from segmentation.study.plans import Plan, Wish
+
+FULL_SCAN_DOSES = 6
+
+
+def plan(
+    config: StudyConfig,
+    wish: Wish,
+    folder: str | os.PathLike[str],
+    *,
+    shape: tuple[int, int] | None = None,
+    rounds: int = 2,
+    executor: Executor = inline,
+    progress: bool = False,
+) -> tuple[Plan, pd.DataFrame]:
+    """Return the cheapest acquisition that reaches the targets, and the rows of the study it was learnt from.
+
+    Beside the study's scans, fast full scans over the whole range of total doses are studied: where they are cheaper,
+    the answer is not to sub-sample.
+
+    Parameters
+    ----------
+    config : StudyConfig
+        Frames like the one to be scanned, and the schemes, ratios, doses and methods to choose from. Its `equal_cost`
+        is not used.
+    wish : Wish
+        Targets and budgets.
+    folder : path
+        Where the rows go; planning again with other targets uses them again.
+    shape : (int, int), optional
+        Of the frame to be scanned; by default that of the study's scenes.
+    rounds : int
+        How often at most to study further cases where the answer is unsure.
+    executor : callable
+        Where the study runs, see `sweep`.
+    progress : bool
+        Whether to draw bars.
+
+    Returns
+    -------
+    plan : Plan
+    rows : pandas.DataFrame
+
+    Raises
+    ------
+    InputError
+        For a study that cannot be planned from, see `planner.plan_from_rows`.
+    """
+    check_count(rounds, "rounds")
+    if not all(config.doses):
+        raise InputError("a dose of the study is 0, no noise; expected doses above 0, which cost something")
+    size = shape or frame_shape(config)
+    sparse = replace(config, equal_cost=())
+    studies = [sparse, replace(sparse, ratios=(1.0,), doses=full_scan_doses(config))]
+    while True:
+        rows = pd.concat([sweep(one, folder, executor=executor, progress=progress) for one in studies])
+        rows = rows.drop_duplicates("key", ignore_index=True)
+        found = plan_from_rows(rows, wish, config.scan, size, pixel_size_nm=_pixel_size_nm(rows))
+        if not found.wanted or rounds == 0:
+            return found, rows
+        rounds -= 1
+        for scheme, ratio, counts in found.wanted:
+            schemes = config.schemes if ratio == 1 else (scheme,)
+            studies.append(replace(sparse, schemes=schemes, ratios=(ratio,), doses=(counts,)))
+
+
+def full_scan_doses(config: StudyConfig) -> tuple[float, ...]:
+    """Return peak counts of full scans whose total doses span those of a study's scans, 3 significant digits each.
+
+    >>> full_scan_doses(StudyConfig(ratios=(0.1, 0.5), doses=(10, 1000)))
+    (1.0, 3.98, 15.8, 63.1, 251.0, 1000.0)
+    """
+    doses = np.geomspace(min(config.ratios) * min(config.doses), max(config.doses), FULL_SCAN_DOSES)
+    return tuple(float(f"{dose:.3g}") for dose in doses)
+
+
+def frame_shape(config: StudyConfig) -> tuple[int, int]:
+    """Return the shape of a study's simulated frames; `InputError` if it has none."""
+    if config.frames.n == 0:
+        raise InputError("the study has no simulated frames, whose shape is known; give the shape that will be scanned")
+    size = config.frames.size
+    return config.frames.scene.shape if config.frames.generator == "scene" else (size, size)
+
+
+def _pixel_size_nm(rows: pd.DataFrame) -> float | None:
+    """Return the frames' pixel size if it is one and the same."""
+    sizes = rows["pixel_size_nm"].unique()
+    return float(sizes[0]) if len(sizes) == 1 and np.isfinite(sizes[0]) else None

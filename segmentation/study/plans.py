@@ -1,0 +1,187 @@
+"""What the planner is asked, and what it answers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from simulate.errors import InputError, check_positive, check_within
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from segmentation.study.costs import ScanCosts
+    from segmentation.study.response import Response
+    from segmentation.study.targets import Target
+
+DOSE, TIME = "dose", "time"
+RATIO_STEPS, DOSE_STEPS = 41, 81
+"""Points of the search along ratio and dose, between the study's least and largest."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the planner is asked for.
+
+    Parameters
+    ----------
+    targets : tuple of Target
+        All to be reached.
+    least : {"dose", "time"}
+        What to spend least of.
+    max_dose, max_time_ms : float
+        Budgets: the dose in e-/Å² (see `costs.ScanCosts.dose`), and the frame time.
+    confidence : float
+        Probability with which the mean over frames must reach the targets, given how few frames the study had.
+    level : float
+        Probability of the intervals.
+    """
+
+    targets: tuple[Target, ...]
+    least: str = DOSE
+    max_dose: float = math.inf
+    max_time_ms: float = math.inf
+    confidence: float = 0.8
+    level: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not self.targets:
+            raise InputError("no target is given; expected at least one, e.g. 'diameter_error<0.02'")
+        if self.least not in (DOSE, TIME):
+            raise InputError(f"least is {self.least!r}; expected {DOSE!r} or {TIME!r}")
+        for name in ("max_dose", "max_time_ms"):
+            value = getattr(self, name)
+            if value != math.inf:
+                check_positive(value, name)
+        for name in ("confidence", "level"):
+            check_within(getattr(self, name), name, 0.5, 0.99)
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a plan promises of one figure.
+
+    Attributes
+    ----------
+    mean, mean_low, mean_high : float
+        Of many frames, with the interval of how well the study knows it.
+    frame_low, frame_high : float
+        The interval in which the figure of one further frame will lie.
+    """
+
+    mean: float
+    mean_low: float
+    mean_high: float
+    frame_low: float
+    frame_high: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One way to scan and evaluate, and what is expected of it.
+
+    Attributes
+    ----------
+    scheme, recon, segmenter, mapping : str
+        The way; the scheme ``"raster"`` is a fast full scan, denoised.
+    ratio, peak_counts, dwell_us : float
+        The scan.
+    dose, frame_time_ms : float
+        Its costs.
+    probability : float
+        That the mean over frames reaches all targets.
+    cost_low, cost_high : float
+        Interval of the least cost by this way, in the unit of what is to be least; infinite where a bootstrap of the
+        study does not reach the targets at all.
+    expected : dict of str to Expectation
+        By target.
+    """
+
+    scheme: str
+    recon: str
+    segmenter: str
+    mapping: str
+    ratio: float
+    peak_counts: float
+    dwell_us: float
+    dose: float
+    frame_time_ms: float
+    probability: float
+    cost_low: float
+    cost_high: float
+    expected: dict[str, Expectation]
+
+    @property
+    def full(self) -> bool:
+        """Whether every pixel is scanned."""
+        return self.ratio == 1
+
+    def cost(self, least: str) -> float:
+        """Return its dose or its time."""
+        return self.dose if least == DOSE else self.frame_time_ms
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The planner's answer.
+
+    Attributes
+    ----------
+    wish : Wish
+        What was asked.
+    choices : tuple of Choice
+        The cheapest of each way that reaches the targets within the budgets, the best first; empty if none does.
+    nearest : Choice
+        If none does: what comes closest within the budgets.
+    wanted : tuple of (str, float, float)
+        Scheme, ratio and peak counts of cases that would make the answer surer.
+    in_electrons : bool
+        Whether doses are in e-/Å², or in electrons detected per pixel.
+    ways : tuple of `WayFit`
+        Responses and costs of all ways.
+    failed : int
+        Cases of the study that failed, and count as the worst.
+    """
+
+    wish: Wish
+    choices: tuple[Choice, ...]
+    nearest: Choice | None
+    wanted: tuple[tuple[str, float, float], ...]
+    in_electrons: bool
+    ways: tuple[WayFit, ...] = field(repr=False)
+    failed: int = 0
+
+    @property
+    def reached(self) -> bool:
+        """Whether any way reaches the targets."""
+        return bool(self.choices)
+
+    @property
+    def best(self) -> Choice:
+        """The cheapest choice, or the nearest if the targets cannot be reached."""
+        best = self.choices[0] if self.choices else self.nearest
+        assert best is not None
+        return best
+
+
+@dataclass(frozen=True, eq=False)
+class WayFit:
+    """A way's responses by target, its costs, and the settings that it was studied at."""
+
+    way: tuple[str, str, str, str]
+    responses: dict[str, Response]
+    costs: ScanCosts
+    ratios: NDArray[np.float64]
+    counts: NDArray[np.float64]
+
+    def grid(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return ratios and counts of the search, each (N,): the studied ones and points between."""
+        axes = [
+            np.unique(np.append(np.geomspace(known.min(), known.max(), steps), known))
+            for known, steps in ((self.ratios, RATIO_STEPS), (self.counts, DOSE_STEPS))
+        ]
+        ratio, counts = np.meshgrid(*axes, indexing="ij")
+        return ratio.ravel(), counts.ravel()
