@@ -37,7 +37,7 @@ SCENE = "scene"
 SPLITS = ("all", "train", "validation", "test")
 SAME_DOSE, SAME_TIME = "dose", "time"
 PAIRINGS = (SAME_DOSE, SAME_TIME)
-PRESETS = ("quick", "paper")
+PRESETS = ("quick", "paper", "plan")
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,7 @@ def load_study(path: str | os.PathLike[str]) -> StudyConfig:
 
 
 def preset(name: str) -> StudyConfig:
-    """Return a shipped study: ``"quick"``, under a minute, or ``"paper"``.
+    """Return a shipped study: ``"quick"``, under a minute, ``"paper"``, or ``"plan"``, which plans are made from.
 
     >>> preset("quick").frames.n > 0
     True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cs_recon.learned import INPAINTING, UNROLLED, load_network
@@ -15,11 +16,43 @@ from segmentation.study.scans import scan_costs, scan_frame
 from segmentation.study.scoring import image_scores, particle_scores
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from segmentation.instances import Instances
     from segmentation.study.cases import Case, Job
     from simulate.measurement import Measurement
 
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """A case with everything that it made, to be looked at.
+
+    Attributes
+    ----------
+    frame : StudyFrame
+        What was scanned, with its truth.
+    scan : Measurement
+        The samples.
+    image : ndarray, shape (H, W), optional
+        What the segmentation saw; None where it goes without an image.
+    found : Instances
+        The particles.
+    """
+
+    frame: StudyFrame
+    scan: Measurement
+    image: NDArray | None
+    found: Instances
+
+
+def run_example(case: Case, device: str = "auto") -> Example:
+    """Run one case as `run_case` does, and return its images and particles instead of a row."""
+    frame = load_frame(case.frame)
+    scan = scan_frame(frame, case.frame, case.scan)
+    image = None if case.recon is None else _reconstruct(scan, case, device)[0]
+    return Example(frame, scan, None if image is None else image.image, _segment(case, scan, image, device))
 
 
 def run_case(case: Case, device: str = "auto") -> Row:

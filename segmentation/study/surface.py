@@ -90,7 +90,7 @@ class MonotoneSurface:
         """Return the matrix of changes of slope along both axes, in units of a typical step."""
         along_u = np.kron(_bends(self.u_knots), np.eye(self.v_knots.size))
         along_v = np.kron(np.eye(self.u_knots.size), _bends(self.v_knots))
-        return np.concatenate([along_u, along_v])
+        return np.concatenate([along_u, along_v]).astype(np.float64)
 
 
 def _interpolation(knots: NDArray[np.float64], at: ArrayLike) -> NDArray[np.float64]:

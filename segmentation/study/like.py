@@ -1,0 +1,110 @@
+"""A kind of scene that is like a frame at hand: as many particles, as large, on such a film."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.ndimage import binary_dilation, gaussian_filter, maximum_filter, minimum_filter
+
+from segmentation.measure import measure
+from simulate.errors import InputError, pixel_size_pair
+from simulate.materials import MATERIALS, MODES
+from simulate.scenes import SceneConfig
+from simulate.support import Support
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from segmentation.instances import Instances
+
+LARGEST_SIDE = 256
+LEAST_PARTICLES = 3
+MATERIAL = "Au"
+CROWDED = 0.3
+"""From this share of particles that touch another on, they are placed without regard to each other."""
+
+
+def scene_like(image: ArrayLike, found: Instances, *, side: int = LARGEST_SIDE) -> SceneConfig:
+    r"""Return the configuration of scenes like a frame and the particles found on it.
+
+    Number density, median diameter and the spread of its logarithm are the frame's; so are the contrast between
+    particles and film, :math:`c = (I_p - I_f) / I_f`, and the grain of the film. Particles are of gold, of which the
+    film's thickness gives the contrast: the beam sees depths, not elements. Dark particles are taken for bright field.
+
+    Parameters
+    ----------
+    image : array_like, shape (H, W)
+        The frame, of which 0 is no signal.
+    found : Instances
+        Its particles, with the pixel size.
+    side : int
+        The largest side of the scenes in pixels.
+
+    Returns
+    -------
+    SceneConfig
+
+    Raises
+    ------
+    InputError
+        If the pixel size is not known, pixels are not square, or fewer than 3 whole particles were found.
+    """
+    array = np.asarray(image, dtype=np.float64)
+    rows_nm, cols_nm = pixel_size_pair(found.pixel_size_nm) if found.pixel_size_nm is not None else (0.0, 0.0)
+    if rows_nm == 0:
+        raise InputError("the frame's pixel size is not known, and scenes like it need it; give it in nm")
+    if not np.isclose(rows_nm, cols_nm, rtol=1e-3):
+        raise InputError(f"pixels are {rows_nm:g} x {cols_nm:g} nm; expected square ones: resample the frame")
+    table = measure(found)
+    whole = table.loc[~table["touches_border"].astype(bool), "equivalent_diameter_px"].to_numpy()
+    if len(whole) < LEAST_PARTICLES:
+        raise InputError(
+            f"{len(whole)} whole particles were found on the frame; expected {LEAST_PARTICLES} or more to know what "
+            "they are like: give another frame, or describe the scene in a file"
+        )
+    shape = (min(side, array.shape[0]), min(side, array.shape[1]))
+    density = len(table) / array.size
+    diameter_px = float(np.median(whole))
+    film, particle, grain = _intensities(array, found.labels)
+    return SceneConfig(
+        shape=shape,
+        pixel_size_nm=rows_nm,
+        n_particles=max(LEAST_PARTICLES, round(density * shape[0] * shape[1])),
+        diameter_nm=max(diameter_px, 2.5) * rows_nm,
+        diameter_spread=float(np.clip(np.std(np.log(whole)), 0.02, 0.8)),
+        materials=(MATERIAL,),
+        arrangement="random" if _touching(found.labels) > CROWDED else "hard-core",
+        support=_support(film, particle, grain, diameter_px * rows_nm, rows_nm),
+        mode="haadf" if particle > film else "bf",
+    )
+
+
+def _intensities(image: NDArray[np.float64], labels: NDArray[np.int32]) -> tuple[float, float, float]:
+    """Return the film's and the particles' median intensity, and the film's relative grain."""
+    outside = ~binary_dilation(labels > 0, iterations=2)
+    if not outside.any():
+        outside = labels == 0
+    film = float(np.median(image[outside])) if outside.any() else float(image.min())
+    smooth = gaussian_filter(image, 1.5) - gaussian_filter(image, 12)
+    low, high = np.quantile(smooth[outside], [0.16, 0.84]) if outside.any() else (0.0, 0.0)
+    return film, float(np.median(image[labels > 0])), float(high - low) / 2 / max(abs(film), 1e-9)
+
+
+def _support(film: float, particle: float, grain: float, diameter_nm: float, pixel_nm: float) -> Support:
+    mode = MODES["haadf" if particle > film else "bf"]
+    thickness = Support().thickness_nm
+    if particle > film:
+        contrast = float(np.clip((particle - film) / max(film, 1e-9), 0.3, 20.0))
+        # A sphere is two thirds of its diameter thick on average.
+        depth = 2 / 3 * mode.depth_per_nm(MATERIALS[MATERIAL]) * diameter_nm / contrast
+        thickness = float(np.clip(depth / mode.depth_per_nm(MATERIALS["C"]), 1.0, 500.0))
+    return Support(thickness_nm=thickness, texture=float(np.clip(grain, 0.01, 0.2)), texture_nm=2 * pixel_nm, ramp=0.1)
+
+
+def _touching(labels: NDArray[np.int32]) -> float:
+    """Return the share of particles with another within 2 pixels."""
+    largest = int(labels.max())
+    lowest = minimum_filter(np.where(labels > 0, labels, largest + 1), 5)
+    beside = (labels > 0) & ((maximum_filter(labels, 5) != labels) | (lowest != labels))
+    return len(np.unique(labels[beside])) / max(1, len(np.unique(labels[labels > 0])))

@@ -1,0 +1,147 @@
+"""What a plan leaves behind: its answer as text and JSON, its pictures, and the scan for a scan generator."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cs_recon.io.provenance import provenance, write_provenance
+from segmentation.study.cases import Case, ScanPlan
+from segmentation.study.evaluate import run_example
+from segmentation.study.frames import frame_specs
+from segmentation.study.plan_figures import preview_figure, tradeoff_figure
+from segmentation.study.plans import DOSE
+from simulate.atomic import make_folder
+from simulate.export import write_scan
+from simulate.schemes import scan_path, schemes
+
+if TYPE_CHECKING:
+    import os
+
+    from segmentation.study.config import StudyConfig
+    from segmentation.study.plans import Choice, Plan
+
+RUNNERS_UP = 5
+
+
+def describe_plan(plan: Plan) -> str:
+    """Return the answer in a few sentences."""
+    best, wish = plan.best, plan.wish
+    targets = " and ".join(str(target) for target in wish.targets)
+    lines = []
+    if plan.reached:
+        if best.full:
+            lines.append("Do not sub-sample: scan every pixel fast and denoise.")
+        lines.append(f"Scan {_scan_text(best)}: {_cost_text(plan, best)}.")
+        lines.append(
+            f"Then {_way_text(best)}; {targets} is reached on average with {100 * best.probability:.0f} % confidence."
+        )
+    else:
+        lines.append(f"{targets} cannot be reached within the budgets and what was studied.")
+        lines.append(f"Nearest: {_scan_text(best)}, {_cost_text(plan, best)}, {_way_text(best)}.")
+    for name, one in best.expected.items():
+        lines.append(
+            f"Expected {name.replace('<', ' (<').replace('>', ' (>')}): {one.mean:.3g} on average "
+            f"({one.mean_low:.3g} to {one.mean_high:.3g}); in one frame {one.frame_low:.3g} to {one.frame_high:.3g} "
+            f"({100 * wish.level:.0f} %)."
+        )
+    others = plan.choices[1 : 1 + RUNNERS_UP]
+    lines += [f"Runner-up: {_scan_text(one)}, {_way_text(one)}: {_cost_text(plan, one)}." for one in others]
+    if plan.failed:
+        lines.append(f"{plan.failed} cases of the study failed and count as the worst.")
+    if plan.wanted:
+        told = "; ".join(f"{scheme} {100 * ratio:.3g} % at {counts:g} counts" for scheme, ratio, counts in plan.wanted)
+        lines.append(f"Surer with more cases: {told}.")
+    return "\n".join(lines)
+
+
+def write_plan(
+    plan: Plan,
+    config: StudyConfig,
+    folder: str | os.PathLike[str],
+    shape: tuple[int, int],
+    *,
+    seed: int = 0,
+) -> dict[str, Path]:
+    """Write ``plan.json``, ``tradeoff.png``, ``preview.png``, and the scan as ``scan.csv`` and ``scan.npy``.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of `planning.plan`.
+    config : StudyConfig
+        What was studied; the preview is of its first frame.
+    folder : path
+        Made if it is not there.
+    shape : (int, int)
+        Of the frame that will be scanned.
+    seed : int
+        Of the scan's positions.
+
+    Returns
+    -------
+    dict of str to Path
+        What was written. There is no scan file for schemes that are guided by the specimen itself.
+    """
+    out = make_folder(folder)
+    written = {"tradeoff": tradeoff_figure(plan, out / "tradeoff.png")}
+    best = plan.best
+    if config.frames.n:
+        written["preview"] = preview_figure(run_example(_case(best, plan, config)), best, out / "preview.png")
+    if best.scheme in schemes.names and not schemes[best.scheme].needs_prior:
+        how = config.scan
+        path = scan_path(best.scheme, shape, best.ratio, rng=seed, dwell_us=best.dwell_us, hardware=how.scan_hardware)
+        for suffix in ("csv", "npy"):
+            written[f"scan.{suffix}"] = Path(write_scan(out / f"scan.{suffix}", path))
+    write_provenance(
+        out / "plan.json", provenance(study=config, shape=list(shape), scan_seed=seed, **plan_record(plan))
+    )
+    return {"plan": out / "plan.json", **written}
+
+
+def plan_record(plan: Plan) -> dict[str, Any]:
+    """Return a plan as plain values."""
+    wish = {**asdict(plan.wish), "targets": [str(target) for target in plan.wish.targets]}
+    record = {
+        "answer": describe_plan(plan),
+        "reached": plan.reached,
+        "dose_unit": "e-/Å²" if plan.in_electrons else "electrons detected per pixel",
+        "wish": wish,
+        "best": asdict(plan.best),
+        "runners_up": [asdict(choice) for choice in plan.choices[1:]],
+        "wanted": [list(setting) for setting in plan.wanted],
+        "failed_cases": plan.failed,
+    }
+    return json.loads(json.dumps(record).replace("Infinity", "null"))
+
+
+def _case(choice: Choice, plan: Plan, config: StudyConfig) -> Case:
+    from cs_recon.reconstruction import reconstructors
+    from segmentation.methods import segmenters
+    from segmentation.study.methods import Method
+
+    recon = Method.parse(choice.recon, reconstructors) if choice.recon else None
+    scan = ScanPlan(choice.scheme, choice.ratio, choice.peak_counts, how=config.scan)
+    return Case(frame_specs(config.frames)[0], scan, recon, Method.parse(choice.segmenter, segmenters), choice.mapping)
+
+
+def _scan_text(choice: Choice) -> str:
+    if choice.full:
+        return f"every pixel (raster) at {choice.dwell_us:.3g} µs"
+    return f"{choice.scheme} at {100 * choice.ratio:.3g} % with {choice.dwell_us:.3g} µs dwell time"
+
+
+def _way_text(choice: Choice) -> str:
+    return f"{choice.recon or 'no reconstruction'}, {choice.segmenter} ({choice.mapping})"
+
+
+def _cost_text(plan: Plan, choice: Choice) -> str:
+    unit = "e-/Å²" if plan.in_electrons else "electrons detected per pixel"
+    told = f"{choice.dose:.3g} {unit} and {choice.frame_time_ms:.3g} ms"
+    if plan.reached:
+        what = unit if plan.wish.least == DOSE else "ms"
+        high = f"{choice.cost_high:.3g}" if choice.cost_high < float("inf") else "out of reach"
+        told += f" (least by this way, {100 * plan.wish.level:.0f} %: {choice.cost_low:.3g} to {high} {what})"
+    return told
