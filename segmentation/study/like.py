@@ -56,7 +56,7 @@ def scene_like(image: ArrayLike, found: Instances, *, side: int = LARGEST_SIDE) 
         raise InputError("the frame's pixel size is not known, and scenes like it need it; give it in nm")
     if not np.isclose(rows_nm, cols_nm, rtol=1e-3):
         raise InputError(f"pixels are {rows_nm:g} x {cols_nm:g} nm; expected square ones: resample the frame")
-    table = measure(found)
+    table = measure(found.labels)
     whole = table.loc[~table["touches_border"].astype(bool), "equivalent_diameter_px"].to_numpy()
     if len(whole) < LEAST_PARTICLES:
         raise InputError(

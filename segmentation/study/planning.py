@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from segmentation.study.cases import FULL_SCAN
 from segmentation.study.executors import inline
+from segmentation.study.frames import frame_specs, load_frame
 from segmentation.study.planner import plan_from_rows
 from segmentation.study.sweep import sweep
 from simulate.errors import InputError, check_count
@@ -35,8 +37,8 @@ def plan(
 ) -> tuple[Plan, pd.DataFrame]:
     """Return the cheapest acquisition that reaches the targets, and the rows of the study it was learnt from.
 
-    Beside the study's scans, fast full scans over the whole range of total doses are studied: where they are cheaper,
-    the answer is not to sub-sample.
+    Beside the study's scans, fast full scans over the whole range of total doses are studied, denoised by the study's
+    reconstructors and by the method ``"full-scan"``: where they are cheaper, the answer is not to sub-sample.
 
     Parameters
     ----------
@@ -48,7 +50,7 @@ def plan(
     folder : path
         Where the rows go; planning again with other targets uses them again.
     shape : (int, int), optional
-        Of the frame to be scanned; by default that of the study's scenes.
+        Of the frame to be scanned; by default that of the study's first one.
     rounds : int
         How often at most to study further cases where the answer is unsure.
     executor : callable
@@ -71,7 +73,8 @@ def plan(
         raise InputError("a dose of the study is 0, no noise; expected doses above 0, which cost something")
     size = shape or frame_shape(config)
     sparse = replace(config, equal_cost=())
-    studies = [sparse, replace(sparse, ratios=(1.0,), doses=full_scan_doses(config))]
+    full = replace(sparse, reconstructors=_unique((*config.reconstructors, FULL_SCAN.label)))
+    studies = [sparse, replace(full, ratios=(1.0,), doses=full_scan_doses(config))]
     while True:
         rows = pd.concat([sweep(one, folder, executor=executor, progress=progress) for one in studies])
         rows = rows.drop_duplicates("key", ignore_index=True)
@@ -80,8 +83,8 @@ def plan(
             return found, rows
         rounds -= 1
         for scheme, ratio, counts in found.wanted:
-            schemes = config.schemes if ratio == 1 else (scheme,)
-            studies.append(replace(sparse, schemes=schemes, ratios=(ratio,), doses=(counts,)))
+            more = full if ratio == 1 else replace(sparse, schemes=(scheme,))
+            studies.append(replace(more, ratios=(ratio,), doses=(counts,)))
 
 
 def full_scan_doses(config: StudyConfig) -> tuple[float, ...]:
@@ -95,11 +98,13 @@ def full_scan_doses(config: StudyConfig) -> tuple[float, ...]:
 
 
 def frame_shape(config: StudyConfig) -> tuple[int, int]:
-    """Return the shape of a study's simulated frames; `InputError` if it has none."""
-    if config.frames.n == 0:
-        raise InputError("the study has no simulated frames, whose shape is known; give the shape that will be scanned")
-    size = config.frames.size
-    return config.frames.scene.shape if config.frames.generator == "scene" else (size, size)
+    """Return the shape of a study's first frame."""
+    rows, cols = load_frame(frame_specs(config.frames)[0]).image.shape
+    return rows, cols
+
+
+def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
 
 
 def _pixel_size_nm(rows: pd.DataFrame) -> float | None:

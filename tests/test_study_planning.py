@@ -1,0 +1,174 @@
+"""Planning from end to end, with quick classical methods: the study, what it learns, and what the command writes."""
+
+import json
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from segmentation.cli.main import main
+from segmentation.instances import Instances
+from segmentation.study import (
+    FrameChoice,
+    ScanChoice,
+    StudyConfig,
+    Target,
+    Wish,
+    describe_plan,
+    plan,
+    plan_from_rows,
+    scene_like,
+    sweep,
+)
+from segmentation.study.frames import frame_specs, load_frame
+from segmentation.study.planning import full_scan_doses
+from simulate import InputError, SceneConfig, make_scene, read_scan
+from simulate.support import Support
+
+SCENE = SceneConfig(shape=(64, 64), pixel_size_nm=0.5, n_particles=6, diameter_nm=6.0, diameter_spread=0.1)
+CONFIG = StudyConfig(
+    ratios=(0.1, 0.4),
+    doses=(20.0, 300.0),
+    reconstructors=("linear",),
+    segmenters=("threshold",),
+    frames=FrameChoice(generator="scene", scene=SCENE, n=4),
+    scan=ScanChoice(beam_current_pA=20.0),
+)
+WISH = Wish((Target("f1", 0.5),))
+SCENE_TOML = "shape = [64, 64]\npixel_size_nm = 0.5\nn_particles = 6\ndiameter_nm = 6.0\n"
+OPTIONS = [
+    "--frames", "4", "--schemes", "random", "--ratios", "0.1", "0.4", "--doses", "20", "300",
+    "--reconstructors", "linear", "--segmenters", "threshold", "--rounds", "0",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("plan")
+    return folder, *plan(CONFIG, WISH, folder, rounds=1)
+
+
+def test_scenes_of_a_study_are_of_its_configuration_and_all_different():
+    frames = [load_frame(spec) for spec in frame_specs(CONFIG.frames)]
+    assert {frame.image.shape for frame in frames} == {(64, 64)}
+    assert {frame.pixel_size_nm for frame in frames} == {0.5}
+    assert len({frame.image.tobytes() for frame in frames}) == 4
+
+
+def test_a_plan_studies_full_scans_of_all_doses_beside_the_sparse_ones(planned):
+    _, found, rows = planned
+    assert set(rows.loc[rows["ratio"] == 1, "peak_counts"]) >= set(full_scan_doses(CONFIG))
+    assert {way.way[:2] for way in found.ways} == {("random", "linear"), ("raster", "linear"), ("raster", "full-scan")}
+    assert found.in_electrons
+    assert rows["key"].is_unique
+
+
+def test_cases_that_were_wanted_are_studied_and_the_same_answer_comes_from_the_rows(planned):
+    _, found, rows = planned
+    first = plan_from_rows(rows[rows["ratio"].isin([0.1, 0.4, 1.0])], WISH, CONFIG.scan, (64, 64), pixel_size_nm=0.5)
+    for scheme, ratio, counts in first.wanted:
+        there = (rows["scheme"] == scheme) & np.isclose(rows["ratio"], ratio) & np.isclose(rows["peak_counts"], counts)
+        assert there.sum() >= 4
+    again = plan_from_rows(rows, WISH, CONFIG.scan, (64, 64), pixel_size_nm=0.5)
+    assert describe_plan(again) == describe_plan(found)
+
+
+def test_planning_again_runs_nothing_twice(planned, monkeypatch):
+    folder, found, _ = planned
+    monkeypatch.setattr(
+        sys.modules["segmentation.study.sweep"], "run_job", lambda *_, **__: pytest.fail("ran a case again")
+    )
+    harder, _ = plan(CONFIG, replace(WISH, targets=(Target("ssim", 1.0),)), folder, rounds=0)
+    assert not harder.reached
+    assert "cannot be reached" in describe_plan(harder)
+    same, _ = plan(CONFIG, WISH, folder, rounds=0)
+    assert same.best.dose <= 1.5 * found.best.dose
+
+
+def test_a_plan_needs_noise():
+    with pytest.raises(InputError, match="a dose of the study is 0"):
+        plan(replace(CONFIG, doses=(0.0, 20.0)), WISH, "unused")
+
+
+def test_scenes_are_like_the_frame():
+    config = SceneConfig(
+        shape=(300, 400), pixel_size_nm=0.4, n_particles=90, diameter_nm=6.0, diameter_spread=0.2, shapes=("sphere",),
+        support=Support(thickness_nm=40.0),
+    )  # fmt: skip
+    scene = make_scene(config, rng=4)
+    like = scene_like(scene.frame, Instances(scene.labels, pixel_size_nm=0.4))
+    assert like.shape == (256, 256)
+    assert like.mode == "haadf"
+    assert like.arrangement == "hard-core"
+    assert like.n_particles == pytest.approx(90 * 256 * 256 / (300 * 400), rel=0.15)
+    assert like.diameter_nm == pytest.approx(6.0, rel=0.1)
+    assert like.diameter_spread == pytest.approx(0.2, abs=0.06)
+    again = make_scene(like, rng=1)
+    contrasts = [np.median(one.frame[one.labels > 0]) / np.median(one.frame[one.labels == 0]) for one in (scene, again)]
+    assert contrasts[0] == pytest.approx(contrasts[1], rel=0.35)
+    dark = scene_like(scene.frame.max() - scene.frame, Instances(scene.labels, pixel_size_nm=0.4))
+    assert dark.mode == "bf"
+
+
+@pytest.mark.parametrize(
+    ("labels", "size", "message"),
+    [
+        (np.zeros((64, 64), np.int32), 0.5, "0 whole particles"),
+        (np.zeros((64, 64), np.int32), None, "pixel size is not known"),
+        (np.zeros((64, 64), np.int32), (0.5, 0.7), "expected square ones"),
+    ],
+)
+def test_frames_that_no_scene_can_be_like(labels, size, message):
+    with pytest.raises(InputError, match=message):
+        scene_like(np.ones((64, 64)), Instances(labels, pixel_size_nm=size))
+
+
+def test_the_command_writes_the_plan_its_pictures_and_the_scan(tmp_path, capsys):
+    scene = tmp_path / "scene.toml"
+    scene.write_text(SCENE_TOML)
+    out = tmp_path / "out"
+    options = ["plan", "--scene", str(scene), "--target", "f1>0.5", "--shape", "96", "128", "--out", str(out), *OPTIONS]
+    assert main(options) == 0
+    told = capsys.readouterr().out
+    record = json.loads((out / "plan.json").read_text())
+    assert record["reached"]
+    assert record["answer"] in told
+    assert record["dose_unit"] == "e-/Å²"
+    path = read_scan(out / "scan.csv")
+    assert path.shape == (96, 128)
+    assert path.ratio == pytest.approx(record["best"]["ratio"], rel=0.01)
+    np.testing.assert_array_equal(np.load(out / "scan.npy"), np.stack([path.cols, path.rows], axis=1))
+    np.testing.assert_allclose(path.dwells_us, record["best"]["dwell_us"], rtol=1e-3)
+    for name in ("tradeoff.png", "preview.png"):
+        assert (out / name).stat().st_size > 10_000
+    assert main([*options, "--max-dose", "1e-9"]) == 2
+    assert "no scan of the study is within the budgets" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--target", "f1<0.5"], "better the other way round"),
+        (["--target", "f2>0.5"], "did you mean 'f1'"),
+        (["--target", "f1>0.5", "--schemes", "randm"], "did you mean 'random'"),
+        (["--target", "f1>0.5", "--workers", "0"], "--workers"),
+        (["--target", "f1>0.5", "--scene", "nowhere.toml"], "nowhere.toml"),
+        (["--target", "f1>0.5", "--like", "nowhere.tif"], "nowhere.tif"),
+        (["--target", "f1>0.5", "--max-dose", "-1"], "max_dose"),
+        (["--target", "f1>0.5", "--real-folder", "nowhere"], "nowhere"),
+        ([], "--target"),
+    ],
+)
+def test_bad_options_are_one_line(options, message, tmp_path, capsys):
+    assert main(["plan", "--out", str(tmp_path / "out"), *options]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert "\n" not in error
+
+
+def test_rows_of_other_studies_in_the_folder_do_not_disturb(planned):
+    folder, found, _ = planned
+    sweep(replace(CONFIG, ratios=(0.2,), doses=(0.0,)), folder)
+    again, _ = plan(CONFIG, WISH, folder, rounds=1)
+    assert again.best == found.best
