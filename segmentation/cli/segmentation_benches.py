@@ -1,4 +1,4 @@
-"""The commands that judge segmentation: compare, bench robustness, bench transfer and bench speed."""
+"""The commands that judge segmentation and plans: compare, and bench robustness, transfer, plan and segment-speed."""
 
 from __future__ import annotations
 
@@ -47,6 +47,19 @@ def add_benches(commands: Any, kinds: Any) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="runs and table go here")
     parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda")
     parser.set_defaults(func=_transfer)
+
+    parser = kinds.add_parser("plan", help="plans against brute force, on scenes that the planner has not seen")
+    parser.add_argument("--scene", type=Path, metavar="SCENE.toml", help="fields of simulate.SceneConfig")
+    parser.add_argument(
+        "--targets",
+        type=names,
+        default=("f1>0.8", "f1>0.9", "diameter_error<0.1"),
+        metavar="T,T",
+        help="what to plan for",
+    )
+    parser.add_argument("--held-out", type=int, default=20, metavar="N", help="held-out scenes (default 20)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="rows and table go here")
+    parser.set_defaults(func=_plan)
 
     parser = kinds.add_parser("segment-speed", help="time from sparse scan to label map, by model")
     parser.add_argument("--models", type=names, default=(), metavar="A,B", help=_MODELS)
@@ -113,6 +126,24 @@ def _transfer(options: argparse.Namespace) -> None:
     rows = transfer_experiment(plan, options.out, device=pick_device(options.device), progress=log)
     title = f"real particle images (test), after {plan.steps} steps each, {plan.first_steps} on nuclei before"
     publish(options, "transfer", title, rows=rows, table=transfer_table(rows))
+
+
+def _plan(options: argparse.Namespace) -> None:
+    from dataclasses import replace
+
+    from cs_recon.config import load_config
+    from segmentation.study import Target, preset
+    from segmentation.study.promise import keep_promises
+    from simulate.scenes import SceneConfig
+
+    check_count(options.held_out, "--held-out", 1)
+    config = preset("plan")
+    scene = load_config(options.scene, SceneConfig) if options.scene else SceneConfig(shape=(160, 160), n_particles=25)
+    config = replace(config, frames=replace(config.frames, generator="scene", scene=scene))
+    targets = [Target.parse(text) for text in options.targets]
+    rows = keep_promises(config, targets, options.out, held_out=options.held_out, progress=True)
+    title = f"Plans on {options.held_out} held-out scenes of {scene.n_particles} particles"
+    publish(options, "plan", title, rows=rows, table=rows.set_index("target"))
 
 
 def _speed(options: argparse.Namespace) -> None:

@@ -57,7 +57,7 @@ def scene_like(image: ArrayLike, found: Instances, *, side: int = LARGEST_SIDE) 
     if not np.isclose(rows_nm, cols_nm, rtol=1e-3):
         raise InputError(f"pixels are {rows_nm:g} x {cols_nm:g} nm; expected square ones: resample the frame")
     table = measure(found.labels)
-    whole = table.loc[~table["touches_border"].astype(bool), "equivalent_diameter_px"].to_numpy()
+    whole = table.loc[np.logical_not(table["touches_border"]), "equivalent_diameter_px"].to_numpy()
     if len(whole) < LEAST_PARTICLES:
         raise InputError(
             f"{len(whole)} whole particles were found on the frame; expected {LEAST_PARTICLES} or more to know what "
@@ -82,7 +82,7 @@ def scene_like(image: ArrayLike, found: Instances, *, side: int = LARGEST_SIDE) 
 
 def _intensities(image: NDArray[np.float64], labels: NDArray[np.int32]) -> tuple[float, float, float]:
     """Return the film's and the particles' median intensity, and the film's relative grain."""
-    outside = ~binary_dilation(labels > 0, iterations=2)
+    outside = np.logical_not(binary_dilation(labels > 0, iterations=2))
     if not outside.any():
         outside = labels == 0
     film = float(np.median(image[outside])) if outside.any() else float(image.min())

@@ -1,0 +1,149 @@
+"""Whether the planner keeps its promises: plans against brute force, on scenes that the study has not seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from segmentation.study.cases import FULL_SCAN
+from segmentation.study.planning import full_scan_doses, plan
+from segmentation.study.plans import DOSE, TIME, Wish
+from segmentation.study.sweep import sweep
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from segmentation.study.config import StudyConfig
+    from segmentation.study.plans import Choice
+    from segmentation.study.targets import Target
+
+HELD_OUT_FIRST = 10_000
+"""Number of the first held-out scene: far from those of any study."""
+FINER = 2
+"""Brute force tries this many settings for each one of the study, along ratio and dose."""
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A plan and what held-out scenes say of it.
+
+    Attributes
+    ----------
+    target, least, scan : str
+        What was asked, and the planned scan.
+    predicted, low, high : float
+        Expected figure of one frame and its interval.
+    measured : float
+        Mean over the held-out scenes.
+    covered : float
+        Share of them within the interval.
+    cost, brute_cost : float
+        Cost of the plan, and of the cheapest setting whose mean over the held-out scenes reaches the target.
+    """
+
+    target: str
+    least: str
+    scan: str
+    predicted: float
+    low: float
+    high: float
+    measured: float
+    covered: float
+    cost: float
+    brute_cost: float
+
+
+def keep_promises(
+    config: StudyConfig, targets: Sequence[Target], folder: str | os.PathLike[str], *, held_out: int = 20,
+    progress: bool = False,
+) -> pd.DataFrame:  # fmt: skip
+    """Plan for each target by dose and by time, and judge the plans on held-out scenes.
+
+    Brute force tries a grid twice as fine as the study's, and full scans, on the held-out scenes themselves.
+
+    Parameters
+    ----------
+    config : StudyConfig
+        What plans are made from; of simulated scenes.
+    targets : sequence of Target
+        Asked one by one.
+    folder : path
+        Rows go here, and are used again.
+    held_out : int
+        How many held-out scenes.
+    progress : bool
+        Whether to draw bars.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The fields of `Promise` and `cost_ratio`; a target that is out of reach of the planner has no row.
+    """
+    unseen = replace(config, equal_cost=(), frames=replace(config.frames, first=HELD_OUT_FIRST, n=held_out))
+    full = replace(unseen, ratios=(1.0,), doses=_finer(full_scan_doses(config)),
+                   reconstructors=(*config.reconstructors, FULL_SCAN.label))  # fmt: skip
+    grid = replace(unseen, ratios=_finer(config.ratios), doses=_finer(config.doses))
+    truth = pd.concat([sweep(one, Path(folder) / "brute-force", progress=progress) for one in (grid, full)])
+    found = []
+    for target in targets:
+        for least in (DOSE, TIME):
+            answer, _ = plan(config, Wish((target,), least=least), folder, progress=progress)
+            if answer.reached:
+                rows = sweep(_planned(unseen, answer.best), Path(folder) / "held-out", progress=progress)
+                found.append(_judged(answer.best, target, least, rows, truth))
+    table = pd.DataFrame([one.__dict__ for one in found])
+    table["cost_ratio"] = table["cost"] / table["brute_cost"]
+    return table
+
+
+def _planned(unseen: StudyConfig, best: Choice) -> StudyConfig:
+    schemes = unseen.schemes if best.full else (best.scheme,)
+    return replace(
+        unseen, schemes=schemes, ratios=(best.ratio,), doses=(best.peak_counts,), reconstructors=(best.recon,)
+    )
+
+
+def _judged(best: Choice, target: Target, least: str, rows: pd.DataFrame, truth: pd.DataFrame) -> Promise:
+    promised = best.expected[str(target)]
+    values = target.kind.values(rows)
+    inside = (values >= promised.frame_low) & (values <= promised.frame_high)
+    scan = "full" if best.full else f"{best.scheme} {100 * best.ratio:.3g} %"
+    return Promise(
+        str(target), least, f"{scan}, {best.dwell_us:.3g} µs", promised.mean, promised.frame_low, promised.frame_high,
+        float(values.mean()), float(inside.mean()), _cost(rows, least), _cheapest(truth, target, least),
+    )  # fmt: skip
+
+
+def _cheapest(truth: pd.DataFrame, target: Target, least: str) -> float:
+    """Return the least cost of a setting whose mean reaches the target; infinite if none does."""
+    untyped: Any = truth.assign(value=target.kind.values(truth))
+    costs = [
+        _cost(group, least)
+        for _, group in untyped.groupby(["scheme", "ratio", "peak_counts", "recon", "segmenter", "mapping"])
+        if target.met_by(group["value"].mean())
+    ]
+    return min(costs, default=float("inf"))
+
+
+def _cost(rows: pd.DataFrame, least: str) -> float:
+    if least == TIME:
+        return float(np.mean(rows["frame_time_ms"].to_numpy()))
+    dose = float(np.mean(rows["dose_e_per_A2"].to_numpy()))
+    return dose if np.isfinite(dose) else float(np.mean(rows["full_scan_counts"].to_numpy()))
+
+
+def _finer(values: Sequence[float]) -> tuple[float, ...]:
+    """Return sorted values and their geometric means in between, 3 significant digits each.
+
+    >>> _finer([0.1, 0.4])
+    (0.1, 0.2, 0.4)
+    """
+    knots = sorted(values)
+    between = [float(f"{value:.3g}") for pair in pairwise(knots) for value in np.geomspace(*pair, FINER + 1)[1:-1]]
+    return tuple(sorted({*knots, *between}))
