@@ -148,20 +148,20 @@ def test_the_command_writes_the_plan_its_pictures_and_the_scan(tmp_path, capsys)
     assert "no scan of the study is within the budgets" in capsys.readouterr().err
 
 
-def test_promises_are_judged_on_scenes_that_no_plan_has_seen(tmp_path):
-    small = replace(CONFIG, frames=replace(CONFIG.frames, first=40))
-    table = keep_promises(small, [Target("f1", 0.5), Target("ssim", 1.0)], tmp_path, held_out=3)
+def test_promises_are_judged_on_scenes_that_no_plan_has_seen(planned):
+    folder = planned[0]
+    table = keep_promises(CONFIG, [Target("f1", 0.5), Target("ssim", 1.0)], folder, held_out=2)
     assert list(table["target"]) == ["f1>0.5"] * 2
     assert list(table["least"]) == ["dose", "time"]
-    held = read_rows(tmp_path / "held-out")
-    assert set(held["frame"]) == {f"scene-{10_000 + index}" for index in range(3)}
-    assert set(held["frame"]).isdisjoint(read_rows(tmp_path)["frame"])
+    held = read_rows(folder / "held-out")
+    assert set(held["frame"]) == {f"scene-{10_000 + index}" for index in range(2)}
+    assert set(held["frame"]).isdisjoint(read_rows(folder)["frame"])
     one = table.iloc[0]
     planned = held[np.isclose(held["dose_e_per_A2"], one["cost"])]
     assert planned["f1@0.5"].mean() == pytest.approx(one["measured"])
     inside = planned["f1@0.5"].between(one["low"], one["high"])
     assert inside.mean() == pytest.approx(one["covered"])
-    brute = read_rows(tmp_path / "brute-force")
+    brute = read_rows(folder / "brute-force")
     reached = brute.groupby(["scheme", "ratio", "peak_counts", "recon"])[["f1@0.5", "dose_e_per_A2"]].mean()
     assert one["brute_cost"] == pytest.approx(reached.loc[reached["f1@0.5"] >= 0.5, "dose_e_per_A2"].min())
     assert {0.1, 0.2, 0.4, 1.0} == set(brute["ratio"])
