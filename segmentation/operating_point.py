@@ -52,7 +52,8 @@ def choose_operating_point(
     for index in range(frames):
         sample = scenes[index]
         truth = visible(sample.target["label_map"].numpy())
-        seen = make_batch([sample.scan], multiple=MULTIPLE) if sample.maps is None else sample.maps[None]
+        seen = sample.seen
+        seen = seen[None] if isinstance(seen, torch.Tensor) else make_batch([seen], multiple=MULTIPLE)
         with torch.inference_mode():
             found = model.network(model.maps(seen.to(device)))[0][0]
         found = {name: value.float().cpu().numpy() for name, value in found.items()}

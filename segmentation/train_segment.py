@@ -216,8 +216,10 @@ class _Collate:
     def __call__(self, samples: list[Sample]) -> tuple[Tensor | ScanBatch, list[dict[str, Tensor]]]:
         torch.set_num_threads(1)
         targets = [sample.target for sample in samples]
-        maps = [sample.maps for sample in samples if sample.maps is not None]
+        maps = [sample.seen for sample in samples if isinstance(sample.seen, torch.Tensor)]
         if maps:
             return torch.stack(maps), targets
-        batch = make_batch([sample.scan for sample in samples if sample.scan is not None], multiple=MULTIPLE)
+        batch = make_batch(
+            [sample.seen for sample in samples if not isinstance(sample.seen, torch.Tensor)], multiple=MULTIPLE
+        )
         return (batch.with_smooth(fast=True) if self.smooth else batch), targets

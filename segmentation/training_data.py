@@ -91,10 +91,9 @@ class SceneData:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A scan of a labelled frame, or what a detector of images sees of it (2, H, W), and the target."""
+    """What a network sees, maps (2, H, W) for a detector of images or else the scan, and the target."""
 
-    scan: Measurement | None
-    maps: Tensor | None
+    seen: Tensor | Measurement
     target: dict[str, Tensor]
 
 
@@ -130,8 +129,8 @@ class LabelledScenes(Dataset[Sample]):
     ) -> None:
         self.config, self.seed, self.length, self.mapping, self.depth = config, seed, length, mapping, depth
         self.real = [item for folder in config.real_folders for item in labelled_images(folder, split)]
-        kept = pool is not None and config.distinct > 0 and mapping == RECONSTRUCT
-        self.pool = FramePool(pool, config, seed) if kept else None
+        pooled = config.distinct > 0 and mapping == RECONSTRUCT
+        self.pool = FramePool(pool, config, seed) if pooled and pool is not None else None
 
     def __len__(self) -> int:
         return self.length
@@ -139,9 +138,9 @@ class LabelledScenes(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         if self.mapping == RECONSTRUCT:
             maps, labels = self.pool.frame(index, self._image) if self.pool else self._image(index)
-            return Sample(None, torch.from_numpy(maps), target(labels, depth=self.depth))
+            return Sample(torch.from_numpy(maps), target(labels, depth=self.depth))
         scan, labels, _ = self._labelled_scan(index)
-        return Sample(scan, None, target(labels, depth=self.depth))
+        return Sample(scan, target(labels, depth=self.depth))
 
     def _image(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         scan, labels, rng = self._labelled_scan(index)

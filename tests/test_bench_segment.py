@@ -51,9 +51,9 @@ def test_frames_are_the_same_for_ever_and_differ_by_split(generator):
 
 def test_training_draws_none_of_the_frames_it_is_judged_on():
     data = SceneData(size=64, real_share=0.0, sparse_share=0.0, noisy_share=0.0, blur_share=0.0, inverted_share=0.0)
-    seen = LabelledScenes(data, 21, 9)
+    seen = LabelledScenes(data, 21, 9, mapping="sparse")
     judged = [frame.image for frame in simulated_frames(3, "test", 64, "hard")]
-    assert not any(np.array_equal(seen[index].scan.values, image) for index in range(3) for image in judged)
+    assert not any(np.array_equal(seen[index].seen.values, image) for index in range(3) for image in judged)
 
 
 def test_the_comparison_has_a_row_for_every_frame_condition_and_model(folder):

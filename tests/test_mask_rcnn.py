@@ -145,9 +145,9 @@ def test_training_lowers_the_loss_and_resumes_exactly(tmp_path):
 def test_items_depend_on_seed_and_index_alone():
     config = SceneData(size=64, real_share=0.0)
     first, again, other = (LabelledScenes(config, seed, 9)[4] for seed in (1, 1, 2))
-    assert torch.equal(first.maps, again.maps)
+    assert torch.equal(first.seen, again.seen)
     assert torch.equal(first.target["label_map"], again.target["label_map"])
-    assert not torch.equal(first.maps, other.maps)
+    assert not torch.equal(first.seen, other.seen)
 
 
 def test_the_shipped_detector_finds_bright_and_dark_particles():

@@ -162,10 +162,10 @@ def test_samples_hold_what_the_mapping_needs(mapping):
     scenes = LabelledScenes(SceneData(size=64, real_share=0.0, recon="linear"), 3, 9, mapping=mapping, depth=True)
     samples = [scenes[index] for index in range(6)]
     for sample in samples:
-        assert (sample.maps is not None) == (mapping == "reconstruct") == (sample.scan is None)
+        assert isinstance(sample.seen, torch.Tensor) == (mapping == "reconstruct")
         np.testing.assert_array_equal(sample.target["depth"], depth_map(sample.target["label_map"].numpy()))
     if mapping != "reconstruct":
-        assert len({sample.scan.ratio for sample in samples}) > 1, "full and sparse scans"
+        assert len({sample.seen.ratio for sample in samples}) > 1, "full and sparse scans"
 
 
 def pooled(folder, **changes):
@@ -179,7 +179,7 @@ def test_pooled_images_come_again_turned_and_are_drawn_once(tmp_path, monkeypatc
     fresh = LabelledScenes(POOLED, 3, 90)
     first = [pooled(tmp_path)[index] for index in range(2)]
     for index in range(2):
-        torch.testing.assert_close(first[index].maps, fresh[index].maps, atol=2e-3, rtol=1e-3)
+        torch.testing.assert_close(first[index].seen, fresh[index].seen, atol=2e-3, rtol=1e-3)
         assert torch.equal(first[index].target["label_map"], fresh[index].target["label_map"])
     monkeypatch.delattr(LabelledScenes, "_labelled_scan")
     seen = set()
@@ -188,7 +188,7 @@ def test_pooled_images_come_again_turned_and_are_drawn_once(tmp_path, monkeypatc
         labels = sample.target["label_map"].numpy()
         positions = [k for k in range(8) if np.array_equal(turned(source.target["label_map"].numpy(), k), labels)]
         assert len(positions) == 1
-        np.testing.assert_array_equal(sample.maps, turned(source.maps.numpy(), positions[0]))
+        np.testing.assert_array_equal(sample.seen, turned(source.seen.numpy(), positions[0]))
         seen |= set(positions)
     assert seen == set(range(8))
 
@@ -196,7 +196,7 @@ def test_pooled_images_come_again_turned_and_are_drawn_once(tmp_path, monkeypatc
 def test_a_pool_serves_one_configuration_and_mends_a_damaged_image(tmp_path):
     first = pooled(tmp_path)[0]
     other = pooled(tmp_path, min_ratio=0.5, noisy_share=0.0, sparse_share=1.0)[0]
-    assert not torch.equal(first.maps, other.maps)
+    assert not torch.equal(first.seen, other.seen)
     folders = list(tmp_path.iterdir())
     assert len(folders) == 2
     for file in tmp_path.glob("*/*.npz"):

@@ -56,7 +56,7 @@ def proposal_network(config: RegionConfig, *, background_iou: float = 0.3) -> Re
         nms_thresh=0.7,
         score_thresh=0.02,
     )
-    proposals.box_similarity = box_overlap
+    proposals.box_similarity = box_overlap  # pyright: ignore[reportAttributeAccessIssue]
     return proposals
 
 
