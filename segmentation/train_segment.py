@@ -23,7 +23,8 @@ from segmentation.models.family import ARCHITECTURES, make_network
 from segmentation.models.mask_rcnn import MaskRCNNConfig
 from segmentation.models.mask_rpn import MaskRPNConfig
 from segmentation.training_data import LabelledScenes, Sample, SceneData
-from segmentation.transfer import Freezing, freeze, start_from
+from segmentation.transfer import Freezing, freeze, hold_statistics, start_from
+from simulate.errors import check_within
 
 if TYPE_CHECKING:
     import os
@@ -48,6 +49,10 @@ class MaskRCNNTraining:
         The network, the images, how long and how fast, and which stages.
     reconstructor : str
         Weights of the unrolled network whose features the ``features`` mapping takes; empty: the shipped ones.
+    held_share : float
+        Share of the steps, the last ones, in which batch normalisation works with its running statistics, as it does
+        when the network is used. A batch's own statistics adapt to its noise, which one frame's cannot: networks that
+        never trained with fixed ones see particles in noise.
     joint : bool
         Whether that network is trained along; it then becomes part of the weights. It should have been trained to
         reconstruct before: Wu et al., "Learning task-specific strategies for accelerated MRI", IEEE TCI 10, 1040
@@ -59,7 +64,11 @@ class MaskRCNNTraining:
     loop: LoopConfig = field(default_factory=_loop)
     freezing: Freezing = field(default_factory=Freezing)
     reconstructor: str = ""
+    held_share: float = 0.5
     joint: bool = False
+
+    def __post_init__(self) -> None:
+        check_within(self.held_share, "held_share", 0, 1)
 
 
 @dataclass(frozen=True)
@@ -167,6 +176,8 @@ def train_segment(
     def losses(item: object) -> dict[str, Tensor]:
         step, (seen, targets) = item  # pyright: ignore[reportGeneralTypeIssues]
         freeze(model.network, config.freezing.trained_at(step, n_stages))
+        if step >= (1 - config.held_share) * config.loop.steps:
+            hold_statistics(model.network)
         seen = seen.to(device)
         if not isinstance(seen, ScanBatch):
             seen = seen.to(memory_format=torch.channels_last)

@@ -77,6 +77,13 @@ def freeze(network: ParticleNetwork, trained: int) -> None:
                 module.train(learns and network.training)
 
 
+def hold_statistics(network: nn.Module) -> None:
+    """Let batch normalisation use the means and variances it has, as it does after training, and keep them."""
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+
+
 def start_from(network: ParticleNetwork, init: str | os.PathLike[str]) -> list[str]:
     """Copy weights into a network where name and shape agree, and return the names of the tensors that were copied.
 

@@ -9,7 +9,7 @@ import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from segmentation.cli import benches, chain, develop, plan, scans, simulation, study
+from segmentation.cli import benches, chain, develop, plan, report, scans, simulation, study
 from simulate.errors import InputError, nearest_name
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def _parser() -> Parser:
     develop.add_commands(commands)
     benches.add_commands(commands)
     study.add_commands(commands)
+    report.add_commands(commands)
     plan.add_commands(commands)
     return parser
 

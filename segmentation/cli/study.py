@@ -26,6 +26,7 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="local processes (1: this one)")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="run on a Dask cluster: tcp://host:8786")
     parser.add_argument("--retry", action="store_true", help="run cases again that failed before")
+    parser.add_argument("--no-report", action="store_true", help="leave the report out")
     parser.set_defaults(func=_study)
 
 
@@ -50,6 +51,10 @@ def _study(options: argparse.Namespace) -> None:
     table.index.name = f"mean over {rows['frame'].nunique()} frames"
     say(markdown(table))
     say(f"{len(rows)} rows: {options.out / ROWS}")
+    if not options.no_report:
+        from segmentation.study.report import write_report
+
+        say(f"Report: {write_report(options.out)}")
 
 
 def _cell_name(pairing: str, scheme: str, ratio: float, counts: float, recon: str, segmenter: str, mapping: str) -> str:

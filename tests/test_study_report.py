@@ -1,0 +1,218 @@
+"""The report of a study: curves with bands, equal cost, the smallest particle, and a page that a browser can show."""
+
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from segmentation.cli.main import main
+from segmentation.study import (
+    FrameChoice,
+    ScanChoice,
+    StudyConfig,
+    bands,
+    equal_cost,
+    falls,
+    smallest_found,
+    sweep,
+    write_report,
+)  # fmt: skip
+from segmentation.study.curves import findings
+from segmentation.study.store import RowStore
+from simulate import InputError
+
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
+)
+CONFIG = StudyConfig(
+    ratios=(0.1, 0.4, 1.0),
+    doses=(30.0,),
+    reconstructors=("linear",),
+    segmenters=("threshold",),
+    equal_cost=("dose", "time"),
+    frames=FrameChoice(n=3, size=64),
+    scan=ScanChoice(beam_current_pA=20.0, read_noise_counts=1.0),
+)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    return folder, sweep(CONFIG, folder)
+
+
+def curve(values, ratios=(0.1, 0.2, 0.4), frames=8, noise=0.01, **fields):
+    rng = np.random.default_rng(1)
+    return pd.DataFrame([
+        {"frame": frame, "ratio": ratio, "y": value + noise * rng.normal(), "error": "", **fields}
+        for ratio, value in zip(ratios, values, strict=True)
+        for frame in range(frames)
+    ])  # fmt: skip
+
+
+def test_bands_hold_the_true_mean_as_often_as_they_say():
+    rng = np.random.default_rng(0)
+    held = 0
+    for trial in range(200):
+        rows = pd.DataFrame({"y": rng.normal(5.0, 1.0, 25), "error": "", "g": 1})
+        one = bands(rows, "y", ["g"], level=0.9, n_boots=400, rng=trial).iloc[0]
+        held += one["low"] <= 5.0 <= one["high"]
+        assert one["low"] < one["mean"] < one["high"]
+    assert 0.82 < held / 200 < 0.95
+
+
+def test_bands_leave_out_failed_cases_and_what_is_not_finite():
+    rows = pd.DataFrame({"y": [1.0, 3.0, np.nan, np.inf, 99.0], "error": ["", "", "", "", "InputError: x"], "g": 1})
+    one = bands(rows, "y", ["g"]).iloc[0]
+    assert (one["mean"], one["frames"]) == (2.0, 2)
+    assert np.isnan(bands(rows[:1], "y", ["g"])["low"]).all()
+
+
+def test_only_falls_beyond_the_bands_are_told():
+    steady = bands(curve([0.5, 0.6, 0.7], way="a"), "y", ["way", "ratio"])
+    assert falls(steady, "ratio", ["way"]) == []
+    assert len(falls(steady, "ratio", ["way"], more_is_better=False)) == 2
+    dip = bands(curve([0.5, 0.7, 0.6], way="a"), "y", ["way", "ratio"])
+    (told,) = falls(dip, "ratio", ["way"])
+    assert re.match(r"a: worse at 0.4 \(0\.6.*\) than at 0.2 \(0\.7", told)
+    within = bands(curve([0.5, 0.61, 0.6], way="a", noise=0.1), "y", ["way", "ratio"])
+    assert falls(within, "ratio", ["way"]) == []
+
+
+def paired(gain, frames=10):
+    rng = np.random.default_rng(2)
+    base = {"paired_scheme": "random", "paired_ratio": 0.1, "peak_counts": 20.0, "segmenter": "s", "error": ""}
+    rows = []
+    for frame in range(frames):
+        level = rng.uniform(0.2, 0.8)  # frames differ far more than scans of one
+        rows.append({**base, "frame": frame, "pairing": "", "ratio": 0.1, "mapping": "reconstruct", "recon": "r",
+                     "y": level + gain + 0.01 * rng.normal()})  # fmt: skip
+        rows.append({**base, "frame": frame, "pairing": "dose", "ratio": 1.0, "mapping": "reconstruct",
+                     "recon": "full-scan", "y": level})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("gain", "verdict"), [(0.1, "sparse scan wins"), (-0.1, "full scan wins"), (0, "no difference")]
+)
+def test_scans_of_equal_cost_are_compared_frame_by_frame(gain, verdict):
+    (one,) = equal_cost(paired(gain), "y").to_dict("records")
+    assert one["verdict"] == verdict
+    assert one["difference"] == pytest.approx(gain, abs=0.01)
+    assert one["low"] <= one["difference"] <= one["high"]
+    assert verdict in findings(pd.DataFrame([one]))[0]
+
+
+def test_a_failed_scan_of_a_pair_counts_as_nothing():
+    rows = paired(0.0)
+    rows.loc[rows["pairing"] == "dose", "error"] = "InputError: all values are equal"
+    one = equal_cost(rows, "y").iloc[0]
+    assert one["full"] == 0
+    assert one["verdict"] == "sparse scan wins"
+
+
+def sizes(middle, slope=6.0, frames=12, particles=60):
+    rng = np.random.default_rng(3)
+    rows = []
+    for _ in range(frames):
+        diameters = np.exp(rng.uniform(np.log(3), np.log(40), particles))
+        chance = 1 / (1 + np.exp(-slope * (np.log(diameters) - np.log(middle))))
+        rows.append({"true_diameters_px": diameters, "true_found": (rng.random(particles) < chance).astype(float),
+                     "n_true": particles, "error": "", "g": middle})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize("middle", [6.0, 12.0, 20.0])
+def test_the_smallest_particle_is_where_the_law_has_it(middle):
+    half = smallest_found(sizes(middle), ["g"]).iloc[0]
+    assert half["diameter_px"] == pytest.approx(middle, rel=0.1)
+    assert half["low"] < middle < half["high"]
+    most = smallest_found(sizes(middle), ["g"], share=0.9).iloc[0]
+    assert most["diameter_px"] == pytest.approx(middle * 9 ** (1 / 6), rel=0.15)
+
+
+@pytest.mark.parametrize(("middle", "limit", "diameter"), [(0.1, "all are found", 3.0), (900, "none is found", 40.0)])
+def test_where_all_or_none_are_found_the_limits_are_told(middle, limit, diameter):
+    one = smallest_found(sizes(middle), ["g"]).iloc[0]
+    assert one["limit"] == limit
+    assert one["diameter_px"] == pytest.approx(diameter, rel=0.1)
+
+
+def test_a_share_that_is_none():
+    with pytest.raises(InputError, match="expected a share"):
+        smallest_found(sizes(6.0), ["g"], share=1.0)
+
+
+def test_the_report_holds_its_figures_and_needs_nothing_else(study):
+    folder, _ = study
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert len(re.findall(r'<img src="data:image/png;base64,', page)) == 5
+    assert not re.search(r'(?:src|href)="(?!data:|#)', page)
+    assert "<script" not in page
+    for title in ("Accuracy against sampling ratio", "Equal cost", "Smallest particle", "Examples", "Provenance"):
+        assert f">{title}</h2>" in page
+    figures = {path.name for path in (folder / "figures").iterdir()}
+    names = ("accuracy", "psnr", "equal-cost", "smallest", "examples")
+    assert figures == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
+
+
+def test_text_from_outside_is_escaped(study, tmp_path):
+    _, rows = study
+    evil = rows.copy()
+    evil["frame"], evil["scheme"] = "<script>alert(1)</script>", "<b>random</b>"
+    evil.loc[0, "error"] = "<img src=x onerror=alert(1)>"
+    RowStore(tmp_path).add(evil.to_dict("records"))
+    (tmp_path / "study.json").write_text('{"command": "<script>alert(2)</script>"}')
+    page = write_report(tmp_path, examples=False).read_text(encoding="utf-8")
+    assert not re.search("<script|<b>|<img src=x", page)
+
+
+def test_reports_of_unfinished_studies(study, tmp_path):
+    _, rows = study
+    failed = rows.assign(error="InputError: nothing there")
+    RowStore(tmp_path).add(failed.to_dict("records"))
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    assert "No case has succeeded yet" in page
+    assert "InputError: nothing there" in page
+    one = tmp_path / "one"
+    one.mkdir()
+    RowStore(one).add(rows[(rows["pairing"] == "") & (rows["ratio"] == 0.1)][:1].to_dict("records"))
+    page = write_report(one).read_text(encoding="utf-8")
+    assert "no fast full scans beside" in page
+    with pytest.raises(InputError, match="no rows of a study"):
+        write_report(tmp_path / "figures")
+
+
+def test_the_command(study, tmp_path, capsys):
+    folder, _ = study
+    assert main(["report", str(folder), "--out", str(tmp_path / "there"), "--no-examples"]) == 0
+    assert (tmp_path / "there" / "report.html").exists()
+    assert main(["report", str(tmp_path / "nowhere")]) == 2
+    assert "no rows of a study" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="needs the browser chromium")
+def test_a_browser_shows_every_figure_and_has_nothing_to_complain_of(study, tmp_path):
+    report = write_report(study[0])
+    page = report.read_text(encoding="utf-8")
+    # Counts the pictures that were decoded, in the page's own title.
+    count = "[...document.images].filter(one => one.complete && one.naturalWidth > 0).length"
+    probe = f"<script>onload = () => {{ document.title = {count} }}</script>"
+    (tmp_path / "probed.html").write_text(page.replace("</body>", f"{probe}</body>"), encoding="utf-8")
+    options = [
+        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+        "--disable-background-networking", "--disable-component-update", "--virtual-time-budget=5000",
+        f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--dump-dom",
+    ]  # fmt: skip
+    run = subprocess.run(
+        [CHROMIUM, *options, (tmp_path / "probed.html").as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert re.search(r"<title>5</title>", run.stdout)
+    assert not [line for line in run.stderr.splitlines() if "CONSOLE" in line]
