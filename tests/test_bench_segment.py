@@ -77,6 +77,7 @@ def test_models_are_named_by_method_and_mapping():
     assert Model.parse("mask-rcnn").name == "mask-rcnn"
     assert Model.parse("u-net:features:file.safetensors") == Model("u-net", "features", "file.safetensors")
     assert Model.parse("u-net:features").name == "u-net-features"
+    assert Model.parse("u-net:features:own.safetensors").name == "u-net-features (own.safetensors)"
     with pytest.raises(InputError, match="did you mean 'mask-rcnn'"):
         Model.parse("mask-rcn")
     assert {"threshold", "mask-rcnn"} <= {model.name for model in shipped_models()}

@@ -73,7 +73,7 @@ def test_stages_thaw_one_after_the_other():
 def test_a_training_run_keeps_what_is_frozen(tmp_path):
     torch.manual_seed(0)
     loop = LoopConfig(steps=4, batch_size=2, warmup_steps=1, save_every=4, average=0.5)
-    config = MaskRCNNTraining(network=SMALL, data=DATA, loop=loop, freezing=Freezing(1, 3))
+    config = MaskRCNNTraining(network=SMALL, data=DATA, loop=loop, freezing=Freezing(1, 3), held_share=0.0)
     model, _ = train_segment(config, tmp_path / "a", device=torch.device("cpu"), workers=0)
     torch.manual_seed(loop.seed)
     fresh = MaskRCNN(SMALL).state_dict()
@@ -82,6 +82,26 @@ def test_a_training_run_keeps_what_is_frozen(tmp_path):
     assert "backbone.stem.0.0.weight" in same
     assert "backbone.stem.0.1.running_mean" in same
     assert not any(name.startswith("rpn.") for name in same), "thawed after three steps"
+
+
+@pytest.mark.parametrize(("share", "held"), [(0.0, False), (0.5, True), (1.0, True)])
+def test_statistics_are_held_in_the_last_steps_while_weights_go_on_learning(share, held, tmp_path, monkeypatch):
+    seen = []
+    forward = MaskRCNN.forward
+
+    def watched(self, maps, targets=None):
+        norm = self.backbone.stem[0][1]
+        seen.append((norm.running_mean.clone(), norm.weight.detach().clone()))
+        return forward(self, maps, targets)
+
+    monkeypatch.setattr(MaskRCNN, "forward", watched)
+    loop = LoopConfig(steps=4, batch_size=2, warmup_steps=1, save_every=4)
+    config = MaskRCNNTraining(network=SMALL, data=DATA, loop=loop, held_share=share)
+    train_segment(config, tmp_path, device=torch.device("cpu"), workers=0)
+    means, weights = zip(*seen, strict=True)
+    assert torch.equal(means[2], means[3]) == held
+    assert torch.equal(means[0], means[1]) == (share == 1)
+    assert not torch.equal(weights[2], weights[3])
 
 
 def test_a_run_starts_from_the_weights_that_fit(tmp_path):

@@ -74,8 +74,9 @@ class Model:
 
     @property
     def name(self) -> str:
-        """Its name in tables."""
-        return shipped_name(self.method, self.mapping)
+        """Its name in tables: with the weights file if that is not the shipped one."""
+        name = shipped_name(self.method, self.mapping)
+        return f"{name} ({self.weights})" if self.weights else name
 
     @property
     def options(self) -> dict[str, Any]:
