@@ -33,10 +33,6 @@ if TYPE_CHECKING:
 
     from simulate.measurement import Measurement
 
-TRAINING_SNR = 3.0
-"""Particles of a smaller signal-to-noise ratio are no training targets: they would teach to see what is not there."""
-
-
 @dataclass(frozen=True)
 class SceneData:
     """What the training images look like.
@@ -59,6 +55,9 @@ class SceneData:
         Shares of images that are blurred, and whose contrast is inverted.
     recon : str
         The method by which sparse scans become images, for detectors that take images.
+    target_snr : float
+        Simulated particles of a smaller signal-to-noise ratio (`visibility.rose_snr`) are no targets: they would teach
+        to see what is not there. Chosen above Rose's 5, with which networks saw particles in plain noise.
     distinct : int
         How many different images to make for detectors of images; from then on they come again, turned and mirrored.
         0: every image is a new one.
@@ -74,6 +73,7 @@ class SceneData:
     blur_share: float = 0.25
     inverted_share: float = 0.25
     recon: str = "unrolled-ista"
+    target_snr: float = 7.0
     distinct: int = 0
 
     def __post_init__(self) -> None:
@@ -85,6 +85,7 @@ class SceneData:
             raise InputError("noisy_share and sparse_share must sum to at most 1")
         if not 0 < self.min_ratio <= 1:
             raise InputError(f"min_ratio is {self.min_ratio}; expected a ratio above 0 and at most 1")
+        check_within(self.target_snr, "target_snr")
         if self.distinct < 0:
             raise InputError(f"distinct is {self.distinct}; expected 0 (every image a new one) or more")
 
@@ -156,7 +157,7 @@ class LabelledScenes(Dataset[Sample]):
                 continue  # particles that found no room, or a blank crop: draw another
             if simulated:
                 # A real frame's labels are what people saw; of a simulated one's some are lost in noise and film.
-                labels = visible(labels, frame, peak_counts=counts, ratio=scan.ratio, snr=TRAINING_SNR)
+                labels = visible(labels, frame, peak_counts=counts, ratio=scan.ratio, snr=self.config.target_snr)
             return scan, labels, rng
 
     def _frame(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.int32], bool]:
