@@ -24,6 +24,7 @@ from segmentation.measure import measure
 from segmentation.methods import segment as find_particles
 from segmentation.output import write_csv, write_table
 from segmentation.tracking import Tracks, track
+from segmentation.video import check_video, write_video
 from simulate.atomic import atomic_path, make_folder
 from simulate.errors import InputError
 
@@ -89,7 +90,7 @@ class MovieResult:
     ended : str
         Why the movie ended early; empty if it did not.
     paths : dict of str to Path
-        The files: ``particles``, ``events``, ``video``, ``parts``.
+        The files: ``particles``, ``events``, ``video`` if there is one, ``parts``.
     """
 
     tracks: Tracks
@@ -104,6 +105,7 @@ def process_movie(
     *,
     name: str = "movie",
     options: MovieOptions | None = None,
+    video: str = "gif",
     progress: Callable[[int], object] = lambda frame: None,
 ) -> MovieResult:
     """Reconstruct, segment, measure and track a movie, one frame at a time.
@@ -113,12 +115,14 @@ def process_movie(
     scans : iterable of Measurement
         The frames in order, of one shape; they are taken as they are needed.
     folder : path
-        Where the results go: ``NAME_all_particles.csv`` and ``.parquet``, ``NAME_events.csv``, ``NAME_movie.gif``, and
-        the folder ``NAME_parts`` of single frames, by which an interrupted run goes on.
+        Where the results go: ``NAME_all_particles.csv`` and ``.parquet``, ``NAME_events.csv``, ``NAME_movie.gif`` or
+        ``.mp4``, and the folder ``NAME_parts`` of single frames, by which an interrupted run goes on.
     name : str
         The movie's name.
     options : MovieOptions, optional
         The methods.
+    video : {"gif", "mp4", "none"}
+        Of the annotated frames; another one may be asked for when a run goes on.
     progress : callable
         Called with the number of each frame that is done.
 
@@ -132,6 +136,7 @@ def process_movie(
     InputError
         If there is not a single frame, or the parts are those of other options.
     """
+    check_video(video)
     chosen = options or MovieOptions()
     root = make_folder(folder)
     parts = make_folder(root / f"{name}_parts")
@@ -151,7 +156,14 @@ def process_movie(
         ended = f"frame {finished}: {error}"
     if finished == 0:
         raise InputError(ended.removeprefix("frame 0: ") or "the movie has no frames; expected at least one")
-    return _finish(root, parts, name, finished, ended, chosen)
+    paths = {"parts": parts}
+    if video != "none":
+        pictures = (parts / f"{number:06d}.png" for number in range(finished))
+        paths["video"] = write_video(pictures, root / f"{name}_movie.{video}")
+    tracks = _tracks(parts, finished, chosen)
+    paths["particles"] = write_table(root / f"{name}_all_particles", tracks.table)[0]
+    paths["events"] = write_csv(root / f"{name}_events.csv", tracks.events)
+    return MovieResult(tracks, finished, ended, paths)
 
 
 def _images(
@@ -216,32 +228,8 @@ def _write_part(parts: Path, number: int, scan: Measurement, found: Instances, t
         table.to_parquet(temporary)
 
 
-def _finish(root: Path, parts: Path, name: str, frames: int, ended: str, options: MovieOptions) -> MovieResult:
+def _tracks(parts: Path, frames: int, options: MovieOptions) -> Tracks:
     tables = [pd.read_parquet(parts / f"{number:06d}.parquet") for number in range(frames)]
     pixel_size = tables[0].attrs.get("pixel_size_nm")
     size = tuple(pixel_size) if isinstance(pixel_size, list) else pixel_size
-    tracks = track(
-        tables, pixel_size_nm=size, frame_interval_s=options.frame_interval_s, max_step_px=options.max_step_px
-    )
-    paths = {"particles": write_table(root / f"{name}_all_particles", tracks.table)[0], "parts": parts}
-    paths["events"] = root / f"{name}_events.csv"
-    write_csv(paths["events"], tracks.events)
-    paths["video"] = write_gif((parts / f"{number:06d}.png" for number in range(frames)), root / f"{name}_movie.gif")
-    return MovieResult(tracks, frames, ended, paths)
-
-
-def write_gif(pictures: Iterable[Path], file: Path, *, frames_per_s: float = 8.0) -> Path:
-    """Write pictures, one after the other, as an animated GIF that repeats for ever."""
-    from PIL import Image
-
-    def opened() -> Iterator[Image.Image]:
-        for picture in pictures:
-            with Image.open(picture) as image:
-                yield image.convert("P", palette=Image.Palette.ADAPTIVE, colors=128)
-
-    images = opened()
-    with atomic_path(file) as temporary:
-        next(images).save(
-            temporary, save_all=True, append_images=images, duration=round(1000 / frames_per_s), loop=0, optimize=False
-        )
-    return file
+    return track(tables, pixel_size_nm=size, frame_interval_s=options.frame_interval_s, max_step_px=options.max_step_px)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from simulate.measurement import Measurement
 
+
 @dataclass(frozen=True)
 class SceneData:
     """What the training images look like.

@@ -25,6 +25,9 @@ def movie_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--temporal", action="store_true", help="movies: reconstruct from neighbouring frames too (--recon inpainting)"
     )
+    parser.add_argument(
+        "--video", default="gif", metavar="KIND", help="movies: gif (default), mp4 (extra 'video') or none"
+    )
     parser.add_argument("--frame-interval-s", type=float, metavar="S", help="movies: time from a frame to the next")
     parser.add_argument(
         "--max-step-px", type=float, metavar="N", help="movies: longest way of a particle to the next frame"
@@ -50,7 +53,9 @@ def run_movie(
     )
     stem = file_stem(Path(options.frame).stem)
     with tqdm(unit="frame", leave=False) as bar:
-        result = process_movie(scans, options.out, name=stem, options=chosen, progress=lambda number: bar.update())
+        result = process_movie(
+            scans, options.out, name=stem, options=chosen, video=options.video, progress=lambda number: bar.update()
+        )
     arguments = {name: value for name, value in vars(options).items() if name != "func"}
     write_provenance(
         options.out / f"{stem}_provenance.json",
@@ -58,6 +63,8 @@ def run_movie(
     )
     say(f"{result.frames} frames, {len(result.tracks)} tracks, {len(result.tracks.events)} events")
     say(f"All frames together: {describe(result.tracks.table)}")
-    say(f"\nTable:  {result.paths['particles']}\nEvents: {result.paths['events']}\nVideo:  {result.paths['video']}")
+    say(f"\nTable:  {result.paths['particles']}\nEvents: {result.paths['events']}")
+    if "video" in result.paths:
+        say(f"Video:  {result.paths['video']}")
     if result.ended:
         raise InputError(f"the movie ended early at {result.ended}; the {result.frames} frames before it were kept")
