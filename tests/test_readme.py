@@ -38,8 +38,9 @@ def test_the_python_example_runs_as_it_stands(tmp_path):
 def users_folder(tmp_path_factory):
     """A folder with a small file for each name that the commands use."""
     folder = tmp_path_factory.mktemp("user")
-    scene = simulate.make_scene(simulate.SceneConfig(shape=(96, 96), n_particles=6, diameter_nm=8), rng=0)
-    mask = simulate.scan_path("random", (96, 96), 0.3, rng=0).mask
+    scene = simulate.make_scene(simulate.SceneConfig(shape=(128, 128), n_particles=12, diameter_nm=7), rng=0)
+    mask = simulate.scan_path("random", (128, 128), 0.3, rng=0).mask
+    (folder / "scene.toml").write_text("shape = [96, 96]\nn_particles = 6\n")
     cs_recon.write_image(folder / "frame.tif", scene.frame, pixel_size_nm=0.5)
     cs_recon.write_image(folder / "scan.tif", scene.frame, pixel_size_nm=0.5)
     Image.fromarray(mask.astype(np.uint8) * 255).save(folder / "mask.png")
@@ -51,6 +52,14 @@ def users_folder(tmp_path_factory):
     return folder
 
 
+SHORT = {
+    "adapt": ["--steps", "2"],
+    "plan": [
+        "--frames", "4", "--schemes", "random", "--ratios", "0.1", "0.4", "--doses", "20", "200", "--rounds", "0",
+        "--reconstructors", "linear", "--segmenters", "threshold",
+    ],
+}  # fmt: skip
+"""Options by which commands that take minutes take seconds."""
 COMMANDS = [line.split("#")[0].strip() for block in blocks("bash") for line in block.splitlines()]
 
 
@@ -61,8 +70,8 @@ def test_every_command_runs(command, users_folder, monkeypatch, capsys):
     if "frame.dm4" in command and not (users_folder / "frame.dm4").exists():
         pytest.skip("needs the real frames of ../shared/data")
     monkeypatch.chdir(users_folder)
-    short = ["--steps", "2"] if command.startswith("cs-stem adapt") else []
-    assert main([*shlex.split(command)[1:], *short]) == 0, capsys.readouterr().err
+    words = shlex.split(command)[1:]
+    assert main([*words, *SHORT.get(words[0], [])]) == 0, capsys.readouterr().err
 
 
 def test_its_pictures_and_links_are_there():
