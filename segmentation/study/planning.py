@@ -90,6 +90,7 @@ def plan(
 def full_scan_doses(config: StudyConfig) -> tuple[float, ...]:
     """Return peak counts of full scans whose total doses span those of a study's scans, 3 significant digits each.
 
+    >>> from segmentation.study.config import StudyConfig
     >>> full_scan_doses(StudyConfig(ratios=(0.1, 0.5), doses=(10, 1000)))
     (1.0, 3.98, 15.8, 63.1, 251.0, 1000.0)
     """
