@@ -31,7 +31,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _study(options: argparse.Namespace) -> None:
-    from segmentation.study import cell_means, inline, load_study, local_processes, on_dask, preset, sweep
+    from segmentation.study import cell_means, inline, load_study, local_processes, on_dask, preset, sweep, write_report
     from segmentation.study.store import ROWS
 
     if (options.config is None) == (options.preset is None):
@@ -52,8 +52,6 @@ def _study(options: argparse.Namespace) -> None:
     say(markdown(table))
     say(f"{len(rows)} rows: {options.out / ROWS}")
     if not options.no_report:
-        from segmentation.study.report import write_report
-
         say(f"Report: {write_report(options.out)}")
 
 

@@ -68,6 +68,11 @@ class ScanCosts:
         """Whether doses are in e-/Å²."""
         return self.how.beam_current_pA > 0 and self.pixel_size_nm is not None
 
+    @property
+    def dose_unit(self) -> str:
+        """Of `dose`."""
+        return "e-/Å²" if self.in_electrons else "electrons detected per pixel"
+
     def _samples_ms(self, ratio: ArrayLike, counts: ArrayLike) -> NDArray[np.float64]:
         return np.asarray(ratio) * self.shape[0] * self.shape[1] * self.dwell_us(counts) / 1000
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-WAY = ("recon", "model")
 CELL = ("paired_scheme", "paired_ratio", "peak_counts")
 SPARSE_WINS, FULL_WINS, NO_DIFFERENCE = "sparse scan wins", "full scan wins", "no difference"
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from segmentation.figures import outline_overlay, sampled_frame
 from segmentation.study.plans import DOSE
+from segmentation.study.report_figures import COLOURS, draw_examples
 from simulate.figures import canvas
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from segmentation.study.plans import Choice, Plan, WayFit
     from segmentation.study.targets import Target
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
 COST_STEPS = 60
 
 
@@ -73,21 +72,9 @@ def preview_figure(example: Example, choice: Choice, path: str | os.PathLike[str
     Path
         `path`.
     """
-    image = example.frame.image if example.image is None else example.image
-    pictures = [
-        ("scene", outline_overlay(example.frame.image, np.zeros(example.frame.labels.shape, int))),
-        (
-            f"scan: {choice.scheme}, {100 * example.scan.ratio:.3g} %, {choice.dwell_us:.3g} µs",
-            sampled_frame(example.scan),
-        ),
-        (f"{choice.recon or 'no reconstruction'}", outline_overlay(image, np.zeros(example.frame.labels.shape, int))),
-        (f"{len(example.found)} found of {len(example.frame.diameters_px)}", outline_overlay(image, example.found)),
-    ]
+    name = f"scan: {choice.scheme}, {100 * example.scan.ratio:.3g} %, {choice.dwell_us:.3g} µs"
     with canvas((12.4, 3.5), path) as figure:
-        for axes, (title, picture) in zip(figure.subplots(1, 4), pictures, strict=True):
-            axes.imshow(picture, cmap="gray", interpolation="nearest")
-            axes.set_title(title)
-            axes.set_axis_off()
+        draw_examples(figure, [(name, example)])
     return Path(path)
 
 
@@ -122,4 +109,4 @@ def _mark(axes: Axes, plan: Plan, target: Target) -> None:
 def _cost_label(plan: Plan) -> str:
     if plan.wish.least != DOSE:
         return "frame time (ms)"
-    return "dose (e-/Å²)" if plan.in_electrons else "electrons detected per pixel"
+    return f"dose ({plan.dose_unit})"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cs_recon.io.provenance import provenance, write_provenance
+from cs_recon.reconstruction import reconstructors
+from segmentation.methods import segmenters
 from segmentation.study.cases import Case, ScanPlan
 from segmentation.study.evaluate import run_example
 from segmentation.study.frames import frame_specs
+from segmentation.study.methods import Method
 from segmentation.study.plan_figures import preview_figure, tradeoff_figure
 from segmentation.study.plans import DOSE
 from simulate.atomic import make_folder
@@ -88,11 +91,10 @@ def write_plan(
     out = make_folder(folder)
     written = {"tradeoff": tradeoff_figure(plan, out / "tradeoff.png")}
     best = plan.best
-    if config.frames.n:
-        written["preview"] = preview_figure(run_example(_case(best, plan, config)), best, out / "preview.png")
+    written["preview"] = preview_figure(run_example(_case(best, config)), best, out / "preview.png")
     if best.scheme in schemes.names and not schemes[best.scheme].needs_prior:
-        how = config.scan
-        path = scan_path(best.scheme, shape, best.ratio, rng=seed, dwell_us=best.dwell_us, hardware=how.scan_hardware)
+        hardware = config.scan.scan_hardware
+        path = scan_path(best.scheme, shape, best.ratio, rng=seed, dwell_us=best.dwell_us, hardware=hardware)
         for suffix in ("csv", "npy"):
             written[f"scan.{suffix}"] = Path(write_scan(out / f"scan.{suffix}", path))
     write_provenance(
@@ -107,21 +109,26 @@ def plan_record(plan: Plan) -> dict[str, Any]:
     record = {
         "answer": describe_plan(plan),
         "reached": plan.reached,
-        "dose_unit": "e-/Å²" if plan.in_electrons else "electrons detected per pixel",
+        "dose_unit": plan.dose_unit,
         "wish": wish,
         "best": asdict(plan.best),
         "runners_up": [asdict(choice) for choice in plan.choices[1:]],
         "wanted": [list(setting) for setting in plan.wanted],
         "failed_cases": plan.failed,
     }
-    return json.loads(json.dumps(record).replace("Infinity", "null"))
+    return _without_infinities(record)
 
 
-def _case(choice: Choice, plan: Plan, config: StudyConfig) -> Case:
-    from cs_recon.reconstruction import reconstructors
-    from segmentation.methods import segmenters
-    from segmentation.study.methods import Method
+def _without_infinities(value: Any) -> Any:
+    """Return plain values with None for what has no bound: JSON knows no infinity."""
+    if isinstance(value, dict):
+        return {name: _without_infinities(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_infinities(one) for one in value]
+    return None if value == math.inf else value
 
+
+def _case(choice: Choice, config: StudyConfig) -> Case:
     recon = Method.parse(choice.recon, reconstructors) if choice.recon else None
     scan = ScanPlan(choice.scheme, choice.ratio, choice.peak_counts, how=config.scan)
     return Case(frame_specs(config.frames)[0], scan, recon, Method.parse(choice.segmenter, segmenters), choice.mapping)
@@ -138,10 +145,10 @@ def _way_text(choice: Choice) -> str:
 
 
 def _cost_text(plan: Plan, choice: Choice) -> str:
-    unit = "e-/Å²" if plan.in_electrons else "electrons detected per pixel"
+    unit = plan.dose_unit
     told = f"{choice.dose:.3g} {unit} and {choice.frame_time_ms:.3g} ms"
     if plan.reached:
         what = unit if plan.wish.least == DOSE else "ms"
-        high = f"{choice.cost_high:.3g}" if choice.cost_high < float("inf") else "out of reach"
+        high = f"{choice.cost_high:.3g}" if choice.cost_high < math.inf else "out of reach"
         told += f" (least by this way, {100 * plan.wish.level:.0f} %: {choice.cost_low:.3g} to {high} {what})"
     return told

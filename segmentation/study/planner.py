@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,10 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
-    from numpy.typing import NDArray
 
     from segmentation.study.config import ScanChoice
-    from segmentation.study.targets import Target
 
 WAY = ("scheme", "recon", "segmenter", "mapping")
 SURE = 1.3
@@ -82,10 +79,10 @@ def plan_from_rows(
     near = [choice for choice, _ in found if choice is not None]
     if not near:
         raise InputError(_no_room(ways, wish))
-    nearest = None if choices else max(near, key=lambda one: (one.probability, _margin(one, wish)))
+    nearest = max(near, key=lambda one: (one.probability, _margin(one, wish)))
     return Plan(
-        wish, tuple(choices), nearest, _wanted(choices or [nearest], ways, wish), ways[0].costs.in_electrons, ways,
-        failed=int((studied["error"] != "").sum()),
+        wish, tuple(choices), None if choices else nearest, _wanted(choices or [nearest], ways),
+        ways, failed=int((studied["error"] != "").sum()),
     )  # fmt: skip
 
 
@@ -132,8 +129,8 @@ def _search(way: WayFit, wish: Wish) -> tuple[Choice | None, bool]:
     if enough.any():
         index = np.lexsort((other, np.where(enough, cost, np.inf)))[0]
     else:
-        short = np.min([_reach(way, target, ratio, counts) for target in wish.targets], axis=0)
-        index = np.lexsort((cost, -short, -probability))[0]
+        margins = [target.margin(way.responses[str(target)].expected(ratio, counts)) for target in wish.targets]
+        index = np.lexsort((cost, -np.min(margins, axis=0), -probability))[0]
     expected = {
         name: _expectation(response, float(ratio[index]), float(counts[index]), wish.level)
         for name, response in way.responses.items()
@@ -145,19 +142,8 @@ def _search(way: WayFit, wish: Wish) -> tuple[Choice | None, bool]:
     return choice, bool(enough.any())
 
 
-def _reach(way: WayFit, target: Target, ratio: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return by how much of the metric's range the expected figure is better than the target."""
-    kind = target.kind
-    gain = way.responses[str(target)].expected(ratio, counts) - target.bound
-    return (gain if kind.more_is_better else -gain) / (kind.high - kind.low)
-
-
 def _margin(choice: Choice, wish: Wish) -> float:
-    gains = []
-    for target in wish.targets:
-        gain = choice.expected[str(target)].mean - target.bound
-        gains.append((gain if target.kind.more_is_better else -gain) / (target.kind.high - target.kind.low))
-    return min(gains)
+    return min(target.margin(choice.expected[str(target)].mean) for target in wish.targets)
 
 
 def _expectation(response: Response, ratio: float, counts: float, level: float) -> Expectation:
@@ -168,18 +154,15 @@ def _expectation(response: Response, ratio: float, counts: float, level: float) 
     return Expectation(mean, min(float(low), mean), max(float(high), mean), float(frame_low[0]), float(frame_high[0]))
 
 
-def _wanted(
-    choices: Sequence[Choice | None], ways: Sequence[WayFit], wish: Wish
-) -> tuple[tuple[str, float, float], ...]:
+def _wanted(choices: Sequence[Choice], ways: Sequence[WayFit]) -> tuple[tuple[str, float, float], ...]:
     """Return the settings at which further cases would tell most: the cheapest ways' own, where not studied yet."""
     by_way = {way.way: way for way in ways}
     asked = []
     for choice in choices[:ASKED]:
-        assert choice is not None
         way = by_way[choice.scheme, choice.recon, choice.segmenter, choice.mapping]
         unsure = not choice.cost_high <= SURE * choice.cost_low
         # A rival that may be cheaper than the best is worth a closer look; one that surely is not, is none.
-        rival = choice.cost_low <= (choices[0].cost_high if choices[0] else math.inf)
+        rival = choice.cost_low <= choices[0].cost_high
         known = np.abs(np.log(way.ratios / choice.ratio)).min() < np.log(NEAR)
         known &= np.abs(np.log(way.counts / choice.peak_counts)).min() < np.log(NEAR)
         setting = (choice.scheme, float(f"{choice.ratio:.3g}"), float(f"{choice.peak_counts:.3g}"))
@@ -192,7 +175,7 @@ def _no_room(ways: Sequence[WayFit], wish: Wish) -> str:
     """Return why no scan of the study is within the budgets."""
     costs = [(way.costs.dose(*way.grid()).min(), way.costs.time_ms(*way.grid()).min()) for way in ways]
     dose, time = np.min(costs, axis=0)
-    unit = "e-/Å²" if ways[0].costs.in_electrons else "electrons detected per pixel"
+    unit = ways[0].costs.dose_unit
     return (
         f"no scan of the study is within the budgets of {wish.max_dose:g} {unit} and {wish.max_time_ms:g} ms; expected "
         f"at least {dose:.3g} {unit} and {time:.3g} ms: raise them, or study smaller ratios and doses"

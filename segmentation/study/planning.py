@@ -72,9 +72,8 @@ def plan(
     if not all(config.doses):
         raise InputError("a dose of the study is 0, no noise; expected doses above 0, which cost something")
     size = shape or frame_shape(config)
-    sparse = replace(config, equal_cost=())
-    full = replace(sparse, reconstructors=_unique((*config.reconstructors, FULL_SCAN.label)))
-    studies = [sparse, replace(full, ratios=(1.0,), doses=full_scan_doses(config))]
+    sparse, full = replace(config, equal_cost=()), full_scans(config)
+    studies = [sparse, full]
     while True:
         rows = pd.concat([sweep(one, folder, executor=executor, progress=progress) for one in studies])
         rows = rows.drop_duplicates("key", ignore_index=True)
@@ -83,8 +82,14 @@ def plan(
             return found, rows
         rounds -= 1
         for scheme, ratio, counts in found.wanted:
-            more = full if ratio == 1 else replace(sparse, schemes=(scheme,))
-            studies.append(replace(more, ratios=(ratio,), doses=(counts,)))
+            more = full if ratio == 1 else replace(sparse, schemes=(scheme,), ratios=(ratio,))
+            studies.append(replace(more, doses=(counts,)))
+
+
+def full_scans(config: StudyConfig) -> StudyConfig:
+    """Return the study of the fast full scans that stand against a study's sparse ones, denoised by every method."""
+    methods = (*config.reconstructors, FULL_SCAN.label)
+    return replace(config, equal_cost=(), ratios=(1.0,), doses=full_scan_doses(config), reconstructors=methods)
 
 
 def full_scan_doses(config: StudyConfig) -> tuple[float, ...]:
@@ -102,10 +107,6 @@ def frame_shape(config: StudyConfig) -> tuple[int, int]:
     """Return the shape of a study's first frame."""
     rows, cols = load_frame(frame_specs(config.frames)[0]).image.shape
     return rows, cols
-
-
-def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(names))
 
 
 def _pixel_size_nm(rows: pd.DataFrame) -> float | None:

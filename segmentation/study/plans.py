@@ -138,8 +138,6 @@ class Plan:
         If none does: what comes closest within the budgets.
     wanted : tuple of (str, float, float)
         Scheme, ratio and peak counts of cases that would make the answer surer.
-    in_electrons : bool
-        Whether doses are in e-/Å², or in electrons detected per pixel.
     ways : tuple of `WayFit`
         Responses and costs of all ways.
     failed : int
@@ -150,9 +148,18 @@ class Plan:
     choices: tuple[Choice, ...]
     nearest: Choice | None
     wanted: tuple[tuple[str, float, float], ...]
-    in_electrons: bool
     ways: tuple[WayFit, ...] = field(repr=False)
     failed: int = 0
+
+    @property
+    def in_electrons(self) -> bool:
+        """Whether doses are in e-/Å², or in electrons detected per pixel."""
+        return self.ways[0].costs.in_electrons
+
+    @property
+    def dose_unit(self) -> str:
+        """Of doses, in words."""
+        return self.ways[0].costs.dose_unit
 
     @property
     def reached(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from segmentation.study.cases import FULL_SCAN
-from segmentation.study.planning import full_scan_doses, plan
+from segmentation.study.planning import full_scans, plan
 from segmentation.study.plans import DOSE, TIME, Wish
 from segmentation.study.sweep import sweep
 
@@ -86,8 +85,8 @@ def keep_promises(
         The fields of `Promise` and `cost_ratio`; a target that is out of reach of the planner has no row.
     """
     unseen = replace(config, equal_cost=(), frames=replace(config.frames, first=HELD_OUT_FIRST, n=held_out))
-    full = replace(unseen, ratios=(1.0,), doses=_finer(full_scan_doses(config)),
-                   reconstructors=(*config.reconstructors, FULL_SCAN.label))  # fmt: skip
+    full = full_scans(unseen)
+    full = replace(full, doses=_finer(full.doses))
     grid = replace(unseen, ratios=_finer(config.ratios), doses=_finer(config.doses))
     truth = pd.concat([sweep(one, Path(folder) / "brute-force", progress=progress) for one in (grid, full)])
     found = []
@@ -97,7 +96,7 @@ def keep_promises(
             if answer.reached:
                 rows = sweep(_planned(unseen, answer.best), Path(folder) / "held-out", progress=progress)
                 found.append(_judged(answer.best, target, least, rows, truth))
-    table = pd.DataFrame([one.__dict__ for one in found])
+    table = pd.DataFrame([asdict(one) for one in found])
     table["cost_ratio"] = table["cost"] / table["brute_cost"]
     return table
 

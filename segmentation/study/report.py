@@ -6,12 +6,12 @@ import base64
 import html
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cs_recon.config import from_table
 from segmentation.study.cases import expand
 from segmentation.study.config import StudyConfig
-from segmentation.study.curves import bands, equal_cost, falls, findings
+from segmentation.study.curves import equal_cost, falls, findings
 from segmentation.study.evaluate import run_example
 from segmentation.study.report_figures import draw_curves, draw_equal_cost, draw_examples, draw_smallest, way_name
 from segmentation.study.smallest import smallest_found
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from segmentation.study.cases import Case
 
+T = TypeVar("T")
 ACCURACY, LABEL = "average_precision@0.5", "AP at IoU 0.5"
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1b1f24; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
@@ -116,16 +117,18 @@ class _Page:
         written = table.to_html(index=False, float_format=lambda value: f"{value:.4g}", border=0, na_rep="")
         self.parts.append(f'<div class="scroll">{written}</div>')
 
-    def figure(self, name: str, size: tuple[float, float], caption: str, draw: Callable[[Figure], object]) -> None:
-        """Draw a figure into PNG and SVG, and put the first into the page."""
-        for suffix in (".svg", ".png"):
-            with canvas(size, self.figures / f"{name}{suffix}") as figure:
-                draw(figure)
-        data = base64.b64encode((self.figures / f"{name}.png").read_bytes()).decode()
+    def figure(self, name: str, size: tuple[float, float], caption: str, draw: Callable[[Figure], T]) -> T:
+        """Draw a figure into PNG and SVG, put the first into the page, and return what `draw` does."""
+        png = self.figures / f"{name}.png"
+        with canvas(size, png) as figure, atomic_path(png.with_suffix(".svg")) as vector:
+            drawn = draw(figure)
+            figure.savefig(vector)
+        data = base64.b64encode(png.read_bytes()).decode()
         text = html.escape(caption)
         self.parts.append(
             f'<figure><img src="data:image/png;base64,{data}" alt="{text}"><figcaption>{text}</figcaption></figure>'
         )
+        return drawn
 
     def html(self, title: str) -> str:
         links = "".join(f'<a href="#{name}">{html.escape(text)}</a>' for name, text in self.sections)
@@ -145,20 +148,20 @@ def _accuracy(page: _Page, good: Any) -> None:
         return
     n_schemes, n_doses = max(1, plain["scheme"].nunique()), plain["peak_counts"].nunique()
     size = (2.2 + 2.8 * min(4, n_doses), 1.6 + 2.2 * min(4, n_schemes))
-    page.figure("accuracy", size, f"{LABEL} against sampling ratio.", lambda f: draw_curves(f, plain, ACCURACY, LABEL))
+    caption = f"{LABEL} against sampling ratio."
+    table: Any = page.figure("accuracy", size, caption, lambda f: draw_curves(f, plain, ACCURACY, LABEL))
     imaged = plain[plain["psnr_db"].notna() & (plain["segmenter"] == plain["segmenter"].iloc[0])]
     if len(imaged):
-        draw: Callable[[Figure], object] = lambda f: draw_curves(f, imaged, "psnr_db", "PSNR (dB)")  # noqa: E731
-        page.figure("psnr", size, "PSNR of the reconstruction against sampling ratio.", draw)
-    table: Any = bands(plain, ACCURACY, ["scheme", "peak_counts", "recon", "model", "ratio"])
+        caption = "PSNR of the reconstruction against sampling ratio."
+        page.figure("psnr", size, caption, lambda f: draw_curves(f, imaged, "psnr_db", "PSNR (dB)"))
     curves = table[table["scheme"] != "raster"]
     told = falls(curves, "ratio", ["scheme", "peak_counts", "recon", "model"])
+    if not told:
+        page.say("Every curve rises within its bands.")
+        return
     page.say(
-        "Every curve rises within its bands."
-        if not told
-        else "Curves that fall by more than their bands allow, which "
-        "more frames may or may not confirm: a network that has seen few frames of one kind, or grain that a denser "
-        "scan shows and a sparse one smooths away, is a usual cause."
+        "Curves that fall by more than their bands allow, which more frames may or may not confirm: a network that has "
+        "seen few frames of one kind, or grain that a dense scan shows and a sparse one smooths away, is a usual cause."
     )
     page.list(told)
 

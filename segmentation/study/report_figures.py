@@ -8,7 +8,6 @@ import numpy as np
 
 from segmentation.figures import outline_overlay, sampled_frame
 from segmentation.study.curves import bands
-from segmentation.study.plan_figures import COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
     from segmentation.study.evaluate import Example
 
+# Okabe and Ito's, told apart by all kinds of colour vision.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
 MARKERS = "osD^vP*X"
 DOSE_COLOURS = ("#440154", "#31688e", "#35b779", "#b8860b", "#d55e00", "#999999")
 MOST_PANELS = 4

@@ -139,9 +139,14 @@ class Target:
         """The metric that is meant."""
         return METRICS[self.metric]
 
+    def margin(self, values: Any) -> Any:
+        """Return by how much of the metric's range means are better than the bound."""
+        gain = values - self.bound
+        return (gain if self.kind.more_is_better else -gain) / (self.kind.high - self.kind.low)
+
     def met_by(self, values: Any) -> Any:
         """Return whether means reach the bound."""
-        return values >= self.bound if self.kind.more_is_better else values <= self.bound
+        return self.margin(values) >= 0
 
     def __str__(self) -> str:
         """Return it as `parse` reads it."""
