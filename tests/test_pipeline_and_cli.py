@@ -1,4 +1,4 @@
-"""The whole chain from Python and from the command line, its files, and its answer to bad input."""
+"""The whole chain from Python and from the command line, and its files."""
 
 import json
 from pathlib import Path
@@ -7,42 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from command_line import CLASSICAL, photo, run_main
 from PIL import Image
 
 import cs_recon
 import segmentation
 import simulate
-from segmentation.cli import main
 from segmentation.pipeline import file_stem
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
-CLASSICAL = ["--recon", "linear", "--segment", "threshold"]
-
-
-@pytest.fixture(scope="session")
-def scene():
-    config = simulate.SceneConfig(
-        shape=(128, 144),
-        pixel_size_nm=0.5,
-        n_particles=9,
-        diameter_nm=10,
-        shapes=("sphere",),
-        support=simulate.Support(thickness_nm=100, texture=0.02),
-    )
-    return simulate.make_scene(config, rng=2)
-
-
-@pytest.fixture
-def frame(tmp_path, scene):
-    file = tmp_path / "grid.tif"
-    cs_recon.write_image(file, scene.frame, pixel_size_nm=0.5)
-    return file
-
-
-def run_main(capsys, *arguments):
-    status = main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
 
 
 def test_the_chain_finds_and_measures_the_particles(scene):
@@ -206,97 +179,6 @@ def test_end_to_end_on_a_real_haadf_frame(capsys, tmp_path):
     assert "nm" in printed
     assert (table.equivalent_diameter_nm < 112 * 1.249).all()
     assert len(table) > 0
-
-
-def broken(tmp_path, name, content=b""):
-    file = tmp_path / name
-    file.write_bytes(content)
-    return file
-
-
-def saved(tmp_path, name, array):
-    np.save(tmp_path / name, array)
-    return tmp_path / name
-
-
-FRAME = np.add.outer(np.arange(32.0), np.arange(40.0))
-BAD = {
-    "missing file": (lambda t: [t / "gird.tif"], "grid.tif"),
-    "empty file": (lambda t: [broken(t, "empty.tif")], "empty.tif"),
-    "truncated file": (lambda t: [broken(t, "cut.tif", (t / "grid.tif").read_bytes()[:3000])], "cut.tif"),
-    "unknown format": (lambda t: [broken(t, "notes.docx", b"hello")], "docx"),
-    "colour photograph": (lambda t: [photo(t)], "--grey"),
-    "infinity": (lambda t: [saved(t, "inf.npy", np.where(FRAME == 5, np.inf, FRAME))], "infinite"),
-    "1 x N": (lambda t: [saved(t, "line.npy", FRAME[:1])], "1 x 40"),
-    "constant": (lambda t: [saved(t, "flat.npy", np.ones((32, 32)))], "contrast"),
-    "mask of another shape": (lambda t: [t / "grid.tif", "--mask", saved(t, "m.npy", FRAME > 9)], "shape"),
-    "mask of nothing": (
-        lambda t: [saved(t, "f.npy", FRAME), "--mask", saved(t, "m.npy", FRAME < 0)],
-        "samples no pixel",
-    ),
-    "missing mask": (lambda t: [t / "grid.tif", "--mask", t / "nowhere.npy"], "nowhere.npy"),
-    "ratio 0": (lambda t: [t / "grid.tif", "--ratio", "0"], "above 0"),
-    "ratio 1.5": (lambda t: [t / "grid.tif", "--ratio", "1.5"], "at most 1"),
-    "ratio ten": (lambda t: [t / "grid.tif", "--ratio", "ten"], "--ratio"),
-    "ratio and mask": (lambda t: [t / "grid.tif", "--ratio", "0.1", "--mask", t / "grid.tif"], "give one"),
-    "peak counts": (lambda t: [t / "grid.tif", "--ratio", "0.1", "--peak-counts", "-3"], "peak counts"),
-    "scheme": (lambda t: [t / "grid.tif", "--ratio", "0.1", "--scheme", "randon"], "did you mean 'random'"),
-    "recon": (lambda t: [t / "grid.tif", "--recon", "fitsa"], "did you mean 'fista'"),
-    "segment": (lambda t: [t / "grid.tif", "--segment", "mask-rcn"], "did you mean 'mask-rcnn'"),
-    "pixel size": (lambda t: [t / "grid.tif", "--pixel-size-nm", "0"], "pixel size is 0"),
-    "no cuda": (lambda t: [t / "grid.tif", "--device", "cuda"], "cuda"),
-    "device": (lambda t: [t / "grid.tif", "--device", "gpu"], "auto, cpu or cuda"),
-    "weights missing": (lambda t: [t / "grid.tif", "--recon-weights", t / "w.safetensors"], "no weights file"),
-    "option of no value": (lambda t: [t / "grid.tif", "--recon-option", "preset"], "expected NAME=VALUE"),
-    "option misspelt": (lambda t: [t / "grid.tif", "--recon-option", "prest=fast"], "did you mean 'preset'"),
-    "option of no sense": (lambda t: [t / "grid.tif", "--recon-option", "within_noise=-1"], "within_noise is -1"),
-    "weights altered": (lambda t: [t / "grid.tif", "--recon-weights", altered(t)], "hash"),
-    "mapping misspelt": (lambda t: [t / "grid.tif", "--mapping", "feature"], "did you mean 'features'"),
-    "mapping of no weights": (lambda t: [t / "grid.tif", "--segment", "mask-fpn", "--mapping", "sparse"], "shipped"),
-    "weights of another": (lambda t: [t / "grid.tif", "--segment-weights", shipped()], "holds weights of"),
-    "option": (lambda t: [t / "grid.tif", "--rato", "0.1"], "--rato"),
-}
-
-
-def photo(tmp_path):
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(tmp_path / "cat.png")
-    return tmp_path / "cat.png"
-
-
-def shipped():
-    return Path(cs_recon.__file__).parent / "weights" / "unrolled-ista.safetensors"
-
-
-def altered(tmp_path):
-    content = bytearray(shipped().read_bytes())
-    content[-100] ^= 1
-    return broken(tmp_path, "altered.safetensors", bytes(content))
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_one_line_and_leaves_nothing(capsys, frame, tmp_path, case):
-    arguments, message = BAD[case]
-    if case == "no cuda":
-        import torch
-
-        if torch.cuda.is_available():
-            pytest.skip("there is a CUDA device here")
-    out = tmp_path / "never"
-    status, printed, error = run_main(capsys, "run", *arguments(tmp_path), "--out", out)
-    assert status == 2
-    lines = [line for line in error.replace("\r", "\n").splitlines() if line.startswith("cs-stem: error:")]
-    assert len(lines) == 1
-    assert message in lines[0]
-    assert "Traceback" not in error
-    assert printed == ""
-    assert not out.exists() or list(out.iterdir()) == []
-
-
-def test_an_output_folder_that_cannot_be_made(capsys, frame, tmp_path):
-    (tmp_path / "taken").write_text("a file")
-    status, _, error = run_main(capsys, "run", frame, *CLASSICAL, "--out", tmp_path / "taken" / "out")
-    assert status == 2
-    assert "cannot make the output folder" in error
 
 
 def test_a_colour_image_is_converted_when_asked(capsys, tmp_path):
