@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from cs_recon.learned import INPAINTING, UNROLLED, load_network
+from segmentation.mapping import RECONSTRUCT
 from simulate.atomic import atomic_path
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound=np.generic)
 Frame = tuple["NDArray[np.float32]", "NDArray[np.int32]"]
-"""Maps (C, H, W) and label map (H, W)."""
+"""Maps (C, h, w) and label map (H, W)."""
 LARGEST_HALF = 60000.0
 
 
@@ -39,21 +40,28 @@ class FramePool:
     Parameters
     ----------
     folder : path
-        Where the frames are kept: 0.4 MB each at 256².
+        Where the frames are kept: 0.4 MB each at 256², 1.3 MB with features.
     config : SceneData
         What the images look like.
     seed : int
         The frames' seed.
+    mapping : {"reconstruct", "features"}
+        Whether the maps are images or the features of the shipped reconstruction network, which cannot be turned.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], config: SceneData, seed: int) -> None:
-        learned = load_network(config.recon).info if config.recon in (UNROLLED, INPAINTING) else {}
-        described = json.dumps({**asdict(config), "distinct": None, "seed": seed, **learned}, sort_keys=True)
+    def __init__(
+        self, folder: str | os.PathLike[str], config: SceneData, seed: int, mapping: str = RECONSTRUCT
+    ) -> None:
+        self.turns = mapping == RECONSTRUCT
+        recon = config.recon if self.turns else UNROLLED
+        learned = load_network(recon).info if recon in (UNROLLED, INPAINTING) else {}
+        what = {**asdict(config), "distinct": None, "seed": seed, "mapping": mapping, **learned}
+        described = json.dumps(what, sort_keys=True)
         self.folder = Path(folder) / hashlib.sha256(described.encode()).hexdigest()[:12]
         self.distinct, self.seed = config.distinct, seed
 
     def frame(self, index: int, draw: Callable[[int], Frame]) -> Frame:
-        """Return frame ``index % distinct`` in one of its eight positions, drawn by ``draw`` if it is not kept yet."""
+        """Return frame ``index % distinct``, drawn by ``draw`` if it is not kept; images in one of eight positions."""
         number = index % self.distinct
         file = self.folder / f"{number:06d}.npz"
         try:
@@ -67,7 +75,8 @@ class FramePool:
             with atomic_path(file) as temporary:
                 np.savez(temporary, maps=half, labels=labels.astype(np.uint16))
             maps = half.astype(np.float32)
-        turns = int(np.random.default_rng([self.seed, index, 1]).integers(8)) if index >= self.distinct else 0
+        again = self.turns and index >= self.distinct
+        turns = int(np.random.default_rng([self.seed, index, 1]).integers(8)) if again else 0
         return turned(maps, turns), turned(labels, turns)
 
 

@@ -183,12 +183,23 @@ def fast_output(batch: ScanBatch, loaded: LoadedNetwork) -> NetworkOutput:
     return network(batch, network.config.fast_steps)
 
 
+def feature_maps(scan: Measurement) -> NDArray[np.float32]:
+    """Return what the ``features`` mapping shows of one scan by the shipped reconstruction network, (C, H/2, W/2)."""
+    batch = make_batch([scan], multiple=2).with_smooth(fast=True)
+    with torch.inference_mode():
+        maps, _ = fast_output(batch, load_network(UNROLLED)).features[FEATURE_MAP]
+    return maps[0].float().numpy()
+
+
 def _from_image(
     frame: NDArray[np.float64] | Reconstruction | Measurement, multiple: int, device: torch.device
 ) -> Mapped:
     sigma = frame.sigma if isinstance(frame, Reconstruction) else None
     image = full_image(frame)
-    maps = pad_to_multiple(torch.from_numpy(image_maps(image, sigma))[None], multiple).to(device)
+    maps = image_maps(image, sigma)
+    # Mirrored: an edge pixel repeated gives streaks, which pass for particles.
+    beyond = [(0, 0), *((0, -side % multiple) for side in image.shape)]
+    maps = torch.from_numpy(np.pad(maps, beyond, mode="symmetric"))[None].to(device)
     return Mapped(_slicer(maps), (maps.shape[-2], maps.shape[-1]), image)
 
 

@@ -167,6 +167,8 @@ def train_segment(
         size = config.loop.batch_size
         mapping, depth = config.network.mapping, not ARCHITECTURES[method_of(config)].regions
         length, kept = config.loop.steps * size, pool or Path(folder) / "images"
+        if mapping == FEATURES and (config.joint or config.reconstructor):
+            kept = None  # they change, or are another network's
         scenes = LabelledScenes(config.data, config.loop.seed, length, mapping=mapping, depth=depth, pool=kept)
         order, part = distributed.share(size, start, config.loop.steps), distributed.share_size(size)
         collate = _Collate(smooth=model.reconstructor is not None and model.reconstructor.config.start == "smooth")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +15,9 @@ from cs_recon.learned import UNROLLED
 from cs_recon.real_images import LabelledImage, Split, labelled_images
 from cs_recon.reconstruction import reconstruct
 from cs_recon.training_data import SCHEMES, random_path
+from segmentation.annotations import annotate
 from segmentation.frame_pool import FramePool
-from segmentation.mapping import RECONSTRUCT, image_maps
+from segmentation.mapping import RECONSTRUCT, SPARSE, feature_maps, image_maps
 from segmentation.split import depth_map
 from segmentation.visibility import MIN_AREA_PX, visible
 from simulate.detector import measure
@@ -54,14 +55,17 @@ class SceneData:
         Smallest sampling ratio; drawn log-uniformly from it to 1.
     blur_share, inverted_share : float
         Shares of images that are blurred, and whose contrast is inverted.
+    annotated_share : float
+        Share of images with letters, scale bars or information strips drawn over them (`annotate`).
     recon : str
         The method by which sparse scans become images, for detectors that take images.
     target_snr : float
         Simulated particles of a smaller signal-to-noise ratio (`visibility.rose_snr`) are no targets: they would teach
         to see what is not there. Chosen above Rose's 5, with which networks saw particles in plain noise.
     distinct : int
-        How many different images to make for detectors of images; from then on they come again, turned and mirrored.
-        0: every image is a new one.
+        How many different images to make; from then on they come again: those for a detector of images turned and
+        mirrored, the features of a reconstruction network, which turn into others, as they are. 0: every image is a
+        new one.
     """
 
     size: int = 256
@@ -73,6 +77,7 @@ class SceneData:
     min_ratio: float = 0.03
     blur_share: float = 0.25
     inverted_share: float = 0.25
+    annotated_share: float = 0.3
     recon: str = "unrolled-ista"
     target_snr: float = 7.0
     distinct: int = 0
@@ -80,7 +85,7 @@ class SceneData:
     def __post_init__(self) -> None:
         if self.size % 32 or self.size < 32:
             raise InputError(f"size is {self.size}; expected a multiple of 32")
-        for name in ("real_share", "noisy_share", "sparse_share", "denoised_share", "blur_share", "inverted_share"):
+        for name in (field.name for field in fields(self) if field.name.endswith("_share")):
             check_within(getattr(self, name), name, 0, 1)
         if self.noisy_share + self.sparse_share > 1:
             raise InputError("noisy_share and sparse_share must sum to at most 1")
@@ -109,13 +114,13 @@ class LabelledScenes(Dataset[Sample]):
     seed, length : int
         Seed of all items, and their number.
     mapping : str
-        What the detector sees; maps are computed only for one of images.
+        What the detector sees; without a pool, only for a detector of images the maps themselves.
     depth : bool
         Whether targets hold the depth map.
     split : {"train", "validation", "test"}
         Which real images.
     pool : path, optional
-        Where to keep the images of a configuration with `distinct`.
+        Where to keep the images of a configuration with `distinct`, or the shipped reconstruction network's features.
     """
 
     def __init__(
@@ -131,14 +136,14 @@ class LabelledScenes(Dataset[Sample]):
     ) -> None:
         self.config, self.seed, self.length, self.mapping, self.depth = config, seed, length, mapping, depth
         self.real = [item for folder in config.real_folders for item in labelled_images(folder, split)]
-        pooled = config.distinct > 0 and mapping == RECONSTRUCT
-        self.pool = FramePool(pool, config, seed) if pooled and pool is not None else None
+        pooled = config.distinct > 0 and pool is not None and mapping != SPARSE
+        self.pool = FramePool(pool, config, seed, mapping) if pooled else None
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> Sample:
-        if self.mapping == RECONSTRUCT:
+        if self.pool or self.mapping == RECONSTRUCT:
             maps, labels = self.pool.frame(index, self._image) if self.pool else self._image(index)
             return Sample(torch.from_numpy(maps), target(labels, depth=self.depth))
         scan, labels, _ = self._labelled_scan(index)
@@ -146,13 +151,15 @@ class LabelledScenes(Dataset[Sample]):
 
     def _image(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         scan, labels, rng = self._labelled_scan(index)
-        return self._maps(scan, rng), labels
+        return self._maps(scan, rng) if self.mapping == RECONSTRUCT else feature_maps(scan), labels
 
     def _labelled_scan(self, index: int) -> tuple[Measurement, NDArray[np.int32], np.random.Generator]:
         rng = np.random.default_rng([self.seed, index])
         while True:
             try:
                 frame, labels, simulated = self._frame(rng)
+                if rng.random() < self.config.annotated_share:
+                    frame, labels = annotate(frame, labels, rng)
                 scan, counts = self._scan(frame, rng)
             except InputError:
                 continue  # particles that found no room, or a blank crop: draw another

@@ -55,6 +55,18 @@ def test_image_maps_tell_image_and_uncertainty_in_its_own_spread():
     assert (surer[1] < base[1] - 0.3).all()
 
 
+@pytest.mark.parametrize("shape", [(70, 85), (9, 64)])
+def test_images_go_on_mirrored_beyond_their_edges(shape):
+    image = np.random.default_rng(0).random(shape)
+    padded = whole(map_frame(image, "reconstruct", multiple=32, device=CPU))[0].numpy()
+    rows, cols = shape
+    np.testing.assert_array_equal(padded[:, :rows, :cols], image_maps(image))
+    n = min(rows, padded.shape[1] - rows)
+    np.testing.assert_array_equal(padded[:, rows : rows + n], padded[:, rows - n : rows][:, ::-1])
+    n = min(cols, padded.shape[2] - cols)
+    np.testing.assert_array_equal(padded[..., cols : cols + n], padded[..., cols - n : cols][..., ::-1])
+
+
 def test_an_image_without_sigma_gets_that_of_its_noise():
     rng = np.random.default_rng(0)
     smooth = np.add.outer(np.linspace(0, 8, 64), np.linspace(0, 8, 64))

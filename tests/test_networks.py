@@ -14,7 +14,7 @@ from cs_recon.training import LoopConfig
 from segmentation import Instances, average_precision, segment
 from segmentation.frame_pool import turned
 from segmentation.learned import load_segmenter
-from segmentation.mapping import MAPPINGS, entry_of
+from segmentation.mapping import MAPPINGS, entry_of, map_frame
 from segmentation.models import regions
 from segmentation.models.family import ARCHITECTURES, make_network
 from segmentation.operating_point import POINTS, choose_operating_point
@@ -191,6 +191,16 @@ def test_pooled_images_come_again_turned_and_are_drawn_once(tmp_path, monkeypatc
         np.testing.assert_array_equal(sample.seen, turned(source.seen.numpy(), positions[0]))
         seen |= set(positions)
     assert seen == set(range(8))
+
+
+def test_pooled_features_are_those_of_the_scan_and_come_again_as_they_are(tmp_path):
+    fresh = LabelledScenes(POOLED, 3, 90, mapping="features")[1]
+    kept = LabelledScenes(POOLED, 3, 90, mapping="features", pool=tmp_path)
+    mapped = map_frame(fresh.seen, "features", multiple=32, device=torch.device("cpu"))
+    maps = mapped.window(slice(0, 64), slice(0, 64))[0]
+    for index in (1, 3, 5):
+        torch.testing.assert_close(kept[index].seen, maps, atol=5e-3, rtol=5e-3)
+        assert torch.equal(kept[index].target["label_map"], fresh.target["label_map"])
 
 
 def test_a_pool_serves_one_configuration_and_mends_a_damaged_image(tmp_path):
