@@ -69,7 +69,7 @@ class _Layer:
         self.width, self.height = self.image.size
 
     def coverage(self) -> NDArray[np.float32]:
-        return np.asarray(self.image, dtype=np.float32) / 255
+        return np.asarray(self.image, dtype=np.float32) / np.float32(255)
 
 
 def _letter(paint: _Layer, ground: _Layer, rng: np.random.Generator) -> None:

@@ -136,8 +136,9 @@ class LabelledScenes(Dataset[Sample]):
     ) -> None:
         self.config, self.seed, self.length, self.mapping, self.depth = config, seed, length, mapping, depth
         self.real = [item for folder in config.real_folders for item in labelled_images(folder, split)]
-        pooled = config.distinct > 0 and pool is not None and mapping != SPARSE
-        self.pool = FramePool(pool, config, seed, mapping) if pooled else None
+        self.pool = None
+        if pool is not None and config.distinct > 0 and mapping != SPARSE:
+            self.pool = FramePool(pool, config, seed, mapping)
 
     def __len__(self) -> int:
         return self.length

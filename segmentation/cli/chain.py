@@ -28,6 +28,7 @@ from simulate.atomic import make_folder
 from simulate.errors import InputError, check_ratio
 
 if TYPE_CHECKING:
+    from segmentation.instances import Instances
     from segmentation.pipeline import Result
     from simulate.measurement import Measurement
 
@@ -41,6 +42,7 @@ def add_commands(commands: Any) -> None:
     _scan_options(parser)
     _recon_options(parser)
     _segment_options(parser)
+    _analysis_option(parser)
     movie_options(parser)
     parser.set_defaults(func=_run)
 
@@ -54,6 +56,7 @@ def add_commands(commands: Any) -> None:
     parser = commands.add_parser("segment", help="find and measure the particles of a full image")
     _frame_options(parser)
     _segment_options(parser)
+    _analysis_option(parser)
     parser.set_defaults(func=_segment)
 
     parser = commands.add_parser("demo", help="the whole chain on a packaged frame")
@@ -102,10 +105,18 @@ def _segment_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--segment-weights", default="", metavar="FILE", help="weights of your own training")
 
 
+def _analysis_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--analysis", action="store_true", help="write statistics and figures of sizes and arrangement too"
+    )
+
+
 def _run(options: argparse.Namespace) -> None:
     _check_methods(options)
     scans = scans_of(options)
     first, second = next(scans), next(scans, None)
+    if second is not None and options.analysis:
+        raise InputError("--analysis is for one frame and the file holds a movie; leave it out")
     make_folder(options.out)
     if second is not None:
         run_movie(chain([first, second], scans), options, _recon_choices(options), _segment_choices(options))
@@ -115,7 +126,18 @@ def _run(options: argparse.Namespace) -> None:
         progress("write")
         paths = save(result, options.out, record=_record(options))
         say(report(result))
+        _analyse(result.instances, result.table, options)
         say(f"\nFigure: {paths['figure']}\nTable:  {paths['table']}")
+
+
+def _analyse(instances: Instances, table: pd.DataFrame, options: argparse.Namespace) -> None:
+    if not options.analysis:
+        return
+    from segmentation.analysis import describe_analysis, save_analysis
+
+    sizes, arranged, paths = save_analysis(instances, table, options.out, file_stem(instances.name))
+    say(f"\n{describe_analysis(sizes, arranged)}")
+    say(f"Sizes: {paths['population_figure']}\nArrangement: {paths['dispersion_figure']}")
 
 
 def _chain(scan: Measurement, options: argparse.Namespace, progress: _Progress) -> Result:
@@ -166,6 +188,7 @@ def _segment(options: argparse.Namespace) -> None:
         )
         write_provenance(options.out / f"{file_stem(found.name)}_provenance.json", record)
         say(f"{describe(table)}\nTable:  {paths['table']}")
+        _analyse(found, table, options)
 
 
 def _demo(options: argparse.Namespace) -> None:

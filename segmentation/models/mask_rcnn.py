@@ -17,7 +17,7 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from segmentation.mapping import entry_of
 from segmentation.models.backbone import make_backbone
-from segmentation.models.regions import MaskHead, mask_loss, proposal_network, pyramid_of
+from segmentation.models.regions import MaskHead, mask_loss, proposal_network, pyramid_of, scored_detections
 from segmentation.models.settings import RegionSettings
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ class ParticleHeads(RoIHeads):
             detections_per_img=config.max_particles,
         )
         self.mask_head = MaskHead(names, width)
+        self.mask_scoring = config.mask_scoring
 
     def forward(
         self,
@@ -126,7 +127,7 @@ class ParticleHeads(RoIHeads):
         boxes, scores, _ = self.postprocess_detections(logits.float(), regression.float(), proposals, image_shapes)
         masks = self.mask_head(features, boxes, image_shapes).sigmoid().split([len(found) for found in boxes])
         found = zip(boxes, scores, masks, strict=True)
-        return [{"boxes": box, "scores": score, "masks": mask} for box, score, mask in found], {}
+        return [scored_detections(*one, mask_scoring=self.mask_scoring) for one in found], {}
 
     def _losses(
         self,

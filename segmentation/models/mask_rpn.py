@@ -21,7 +21,7 @@ from torchvision.ops import batched_nms, box_iou
 
 from segmentation.mapping import entry_of
 from segmentation.models.backbone import Backbone
-from segmentation.models.regions import MaskHead, mask_loss, proposal_network, pyramid_of
+from segmentation.models.regions import MaskHead, mask_loss, proposal_network, pyramid_of, scored_detections
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,8 +69,9 @@ class MaskRPN(nn.Module):
         found = [self._distinct(boxes, scores) for boxes, scores in self._scored(frames, levels)]
         masks = self.mask_head(levels, [boxes for boxes, _ in found], sizes).sigmoid()
         parts = masks.split([len(boxes) for boxes, _ in found])
+        scoring = self.config.mask_scoring
         return [
-            {"boxes": boxes, "scores": scores, "masks": mask}
+            scored_detections(boxes, scores, mask, mask_scoring=scoring)
             for (boxes, scores), mask in zip(found, parts, strict=True)
         ], {}
 

@@ -53,6 +53,8 @@ class RegionSettings(NetworkSettings):
         The most particles in one frame.
     min_score, box_nms : float
         Detections scored lower are dropped, and those whose box overlaps a better one by more than this IoU.
+    mask_scoring : bool
+        Whether a detection's score is multiplied by what its mask promises, see `regions.expected_iou`.
     """
 
     pyramid: int = 64
@@ -60,6 +62,7 @@ class RegionSettings(NetworkSettings):
     max_particles: int = 3000
     min_score: float = 0.05
     box_nms: float = 0.5
+    mask_scoring: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
