@@ -133,16 +133,29 @@ def test_several_targets_must_hold_at_once():
     assert set(found.best.expected) == {"f1>0.7", "recall>0.7"}
 
 
-def test_more_cases_are_wanted_only_where_the_answer_is_unsure():
+def test_the_plan_itself_is_studied_and_rivals_only_where_the_answer_is_unsure():
     unsure = ask(study(noise=0.12, frames=range(5)), 0.7)
-    assert unsure.wanted
     scheme, ratio, counts = unsure.wanted[0]
     assert (scheme, ratio) == (unsure.best.scheme, pytest.approx(unsure.best.ratio, rel=0.01))
     assert counts == pytest.approx(unsure.best.peak_counts, rel=0.01)
-    assert ask(study(noise=1e-4), 0.7).wanted == ()
+    assert len(unsure.wanted) > 1, "a rival may be cheaper"
     extra = pd.DataFrame(rows_of(scheme, ratio, counts, range(5), np.random.default_rng(3), 0.12))
     again = ask(pd.concat([study(noise=0.12, frames=range(5)), extra]), 0.7)
     assert (scheme, ratio, counts) not in again.wanted
+    sure = ask(study(noise=1e-4), 0.7)
+    assert len(sure.wanted) == 1
+    extra = pd.DataFrame(rows_of(*sure.wanted[0], range(12), np.random.default_rng(3), 1e-4))
+    assert ask(pd.concat([study(noise=1e-4), extra]), 0.7).wanted == ()
+
+
+def test_a_setting_is_studied_only_with_its_own_ratio_and_dose():
+    """Each of them with another partner is no study of the two."""
+    rows = study(noise=1e-4)
+    scheme, ratio, counts = ask(rows, 0.7).wanted[0]
+    apart = [(scheme, ratio, 500.0), (scheme, 0.5, counts)]
+    extra = [row for one in apart for row in rows_of(*one, range(12), np.random.default_rng(3), 1e-4)]
+    again = ask(pd.concat([rows, pd.DataFrame(extra)]), 0.7)
+    assert again.wanted[:1] == ((scheme, float(f"{again.best.ratio:.3g}"), float(f"{again.best.peak_counts:.3g}")),)
 
 
 def test_failed_cases_and_frames_without_particles_count_as_worst():

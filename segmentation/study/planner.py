@@ -106,7 +106,8 @@ def _fit_way(
     seed = rng if isinstance(rng, int) else int(rng.integers(2**31))
     responses = {str(target): fit_response(rows, target.kind, rng=seed) for target in wish.targets}
     costs = scan_costs_of(way[0], rows, how, shape, pixel_size_nm)
-    return WayFit(way, responses, costs, np.sort(rows["ratio"].unique()), np.sort(rows["peak_counts"].unique()))
+    settings = np.unique(rows[["ratio", "peak_counts"]].to_numpy(np.float64), axis=0)
+    return WayFit(way, responses, costs, settings)
 
 
 def _search(way: WayFit, wish: Wish) -> tuple[Choice | None, bool]:
@@ -155,18 +156,20 @@ def _expectation(response: Response, ratio: float, counts: float, level: float) 
 
 
 def _wanted(choices: Sequence[Choice], ways: Sequence[WayFit]) -> tuple[tuple[str, float, float], ...]:
-    """Return the settings at which further cases would tell most: the cheapest ways' own, where not studied yet."""
+    """Return the settings to study next: the best one itself, and rivals whose costs are not known well."""
     by_way = {way.way: way for way in ways}
     asked = []
     for choice in choices[:ASKED]:
         way = by_way[choice.scheme, choice.recon, choice.segmenter, choice.mapping]
+        distances = np.abs(np.log(way.settings / [choice.ratio, choice.peak_counts])).max(axis=1)
+        if distances.min() < np.log(NEAR):
+            continue
         unsure = not choice.cost_high <= SURE * choice.cost_low
-        # A rival that may be cheaper than the best is worth a closer look; one that surely is not, is none.
+        # A rival that may be cheaper than the best is worth a closer look; one that surely is not, is none. Of the best
+        # itself a surface between studied settings is no promise: it cuts corners where the figure bends.
         rival = choice.cost_low <= choices[0].cost_high
-        known = np.abs(np.log(way.ratios / choice.ratio)).min() < np.log(NEAR)
-        known &= np.abs(np.log(way.counts / choice.peak_counts)).min() < np.log(NEAR)
         setting = (choice.scheme, float(f"{choice.ratio:.3g}"), float(f"{choice.peak_counts:.3g}"))
-        if unsure and rival and not known and setting not in asked:
+        if (choice is choices[0] or (unsure and rival)) and setting not in asked:
             asked.append(setting)
     return tuple(asked)
 

@@ -137,7 +137,8 @@ class Plan:
     nearest : Choice
         If none does: what comes closest within the budgets.
     wanted : tuple of (str, float, float)
-        Scheme, ratio and peak counts of cases that would make the answer surer.
+        Scheme, ratio and peak counts of cases that would make the answer surer: that of the best choice unless it was
+        studied, so that what it promises was measured and not read off a surface.
     ways : tuple of `WayFit`
         Responses and costs of all ways.
     failed : int
@@ -176,19 +177,18 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class WayFit:
-    """A way's responses by target, its costs, and the settings that it was studied at."""
+    """A way's responses by target, its costs, and the settings (N, 2), ratio and counts, that it was studied at."""
 
     way: tuple[str, str, str, str]
     responses: dict[str, Response]
     costs: ScanCosts
-    ratios: NDArray[np.float64]
-    counts: NDArray[np.float64]
+    settings: NDArray[np.float64]
 
     def grid(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return ratios and counts of the search, each (N,): the studied ones and points between."""
         axes = [
             np.unique(np.append(np.geomspace(known.min(), known.max(), steps), known))
-            for known, steps in ((self.ratios, RATIO_STEPS), (self.counts, DOSE_STEPS))
+            for known, steps in zip(self.settings.T, (RATIO_STEPS, DOSE_STEPS), strict=True)
         ]
         ratio, counts = np.meshgrid(*axes, indexing="ij")
         return ratio.ravel(), counts.ravel()
