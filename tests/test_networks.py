@@ -214,6 +214,35 @@ def test_a_pool_serves_one_configuration_and_mends_a_damaged_image(tmp_path):
     assert torch.equal(pooled(tmp_path)[0].target["label_map"], first.target["label_map"])
 
 
+def test_a_detection_is_as_sure_as_its_mask_allows():
+    boxes, scores = torch.arange(8.0).reshape(2, 4), torch.tensor([0.9, 0.8])
+    masks = torch.zeros(2, 28, 28)
+    masks[0], masks[1, :, :14], masks[1, :, 14:] = 0.6, 1.0, 0.0
+    plain = regions.scored_detections(boxes, scores, masks, mask_scoring=False)
+    assert torch.equal(plain["boxes"], boxes)
+    assert torch.equal(plain["scores"], scores)
+    found = regions.scored_detections(boxes, scores, masks, mask_scoring=True)
+    torch.testing.assert_close(found["scores"], torch.tensor([0.8, 0.54]))
+    assert torch.equal(found["boxes"], boxes.flip(0)), "the surer outline is first now"
+    assert torch.equal(found["masks"], masks.flip(0))
+    assert regions.expected_iou(torch.full((1, 28, 28), 0.3)).item() == 0, "nothing is left of it at a half"
+
+
+@pytest.mark.parametrize("method", ["mask-rcnn", "mask-rpn"])
+def test_both_detectors_score_by_their_masks(method):
+    maps = torch.randn(1, 2, 64, 64, generator=torch.Generator().manual_seed(1))
+    torch.manual_seed(2)
+    network = make_network(method, {"min_score": 0.0, "mask_scoring": True}).eval()
+    plain = make_network(method, {"min_score": 0.0, "mask_scoring": False}).eval()
+    plain.load_state_dict(network.state_dict())
+    with torch.inference_mode():
+        (scored,), _ = network(maps)
+        (before,), _ = plain(maps)
+    expected = (before["scores"] * regions.expected_iou(before["masks"])).sort(descending=True).values
+    assert len(expected) > 3
+    torch.testing.assert_close(scored["scores"], expected)
+
+
 def test_overlaps_of_many_boxes_equal_torchvision(monkeypatch):
     monkeypatch.setattr(regions, "OVERLAP_CHUNK", 100)
     rng = torch.Generator().manual_seed(1)
