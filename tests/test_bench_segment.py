@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -10,6 +11,7 @@ from PIL import Image
 from segmentation.bench import robustness, transfer
 from segmentation.bench.compare import Condition, Model, compare, comparison_table, relative_to_full, shipped_models
 from segmentation.bench.frames import GENERATORS, real_frames, simulated_frames
+from segmentation.bench.sizes import frame_figures, judge_sizes, sizes_table
 from segmentation.bench.speed import speed
 from segmentation.cli.main import main
 from segmentation.models.mask_rcnn import MaskRCNNConfig
@@ -125,6 +127,38 @@ def test_speed_tells_what_came_out():
     assert 0 < found.loc[0, "full_s"] < found.loc[0, "scan_to_labels_s"]
 
 
+def test_sizes_pair_what_is_found_with_the_truth():
+    frames = list(simulated_frames(2, "validation", 128))
+    rows = judge_sizes(frames, ratio=1.0, peak_counts=0.0, recon="linear", method="threshold")
+    for frame in frames:
+        own = rows[rows["frame"] == frame.name]
+        true = 2 * np.sqrt(np.bincount(frame.labels.ravel())[1:] / np.pi)
+        np.testing.assert_allclose(sorted(own["true_px"].dropna()), sorted(true[true > 0]))
+    paired = rows.dropna(subset=["true_px", "found_px"])
+    assert len(paired) > 0.5 * rows["true_px"].count()
+    assert (np.abs(np.log2(paired["found_px"] / paired["true_px"])) <= 0.5).all(), "pairs overlap by a half"
+
+
+def test_the_table_of_sizes_counts_what_it_says():
+    rows = pd.DataFrame({
+        "frame": ["a", "a", "a", "b", "b"],
+        "true_px": [6.0, 10.0, 20.0, 20.0, np.nan],
+        "found_px": [6.5, 10.2, np.nan, 20.2, 30.0],
+        "low_px": [6.2, 9.0, np.nan, 20.0, 29.0],
+        "high_px": [7.0, 11.0, np.nan, 21.0, 31.0],
+    })  # fmt: skip
+    table = sizes_table(rows)
+    everything = table.loc["all"]
+    assert everything[["true", "found", "matched"]].tolist() == [4, 4, 3]
+    assert everything["within interval"] == pytest.approx(2 / 3)
+    assert everything["median error"] == pytest.approx((10.2 + 20.2) / 2 / 15 - 1)
+    assert table.loc["0 to 8 px", "within interval"] == 0
+    assert table.loc["16 px and more", ["true", "found"]].tolist() == [2, 2]
+    figures = frame_figures(rows)
+    assert figures["count within 5%"] == 0
+    assert figures["mean count error"] == pytest.approx((2 / 3 - 1 + 1) / 2)
+
+
 def test_the_command_draws_its_tables(folder, tmp_path, capsys):
     arguments = ["compare", "--models", "threshold", "--frames", "1", "--size", "64", "--ratios", "1,0.3"]
     assert main([*arguments, "--real-folder", folder, "--out", str(tmp_path)]) == 0
@@ -141,6 +175,7 @@ def test_the_command_draws_its_tables(folder, tmp_path, capsys):
         (["compare", "--ratios", "2"], "sampling ratio is 2"),
         (["compare", "--generator", "hrd", "--models", "threshold"], "did you mean 'hard'"),
         (["bench", "robustness", "--frames", "0"], "--frames"),
+        (["bench", "sizes", "--ratio", "0"], "sampling ratio is 0"),
     ],
 )
 def test_bad_arguments_are_one_line(arguments, message, capsys):

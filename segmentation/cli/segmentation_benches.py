@@ -1,4 +1,4 @@
-"""The commands that judge segmentation and plans: compare, and bench robustness, transfer, plan and segment-speed."""
+"""The commands that judge segmentation and plans: compare, and bench robustness, transfer, sizes, plan and speed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segmentation.cli.tables import bench_options, log, names, numbers, publish
+from segmentation.cli.words import say
 from simulate.atomic import make_folder
 from simulate.errors import InputError, check_count, check_ratio
 
@@ -47,6 +48,14 @@ def add_benches(commands: Any, kinds: Any) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="runs and table go here")
     parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda")
     parser.set_defaults(func=_transfer)
+
+    parser = kinds.add_parser("sizes", help="sizes, counts and intervals of the whole chain against the truth")
+    parser.add_argument("--frames", type=int, default=48, metavar="N", help="simulated frames (default 48)")
+    parser.add_argument("--ratio", type=float, default=0.1, metavar="R", help="sampling ratio (default 0.1)")
+    parser.add_argument("--peak-counts", type=float, default=50.0, metavar="N", help="peak counts (50); 0: no noise")
+    parser.add_argument("--split", default="test", choices=("validation", "test"), help="which frames (default test)")
+    bench_options(parser)
+    parser.set_defaults(func=_sizes)
 
     parser = kinds.add_parser("plan", help="plans against brute force, on scenes that the planner has not seen")
     parser.add_argument("--scene", type=Path, metavar="SCENE.toml", help="fields of simulate.SceneConfig")
@@ -126,6 +135,20 @@ def _transfer(options: argparse.Namespace) -> None:
     rows = transfer_experiment(plan, options.out, device=pick_device(options.device), progress=log)
     title = f"real particle images (test), after {plan.steps} steps each, {plan.first_steps} on nuclei before"
     publish(options, "transfer", title, rows=rows, table=transfer_table(rows))
+
+
+def _sizes(options: argparse.Namespace) -> None:
+    from segmentation.bench.frames import simulated_frames
+    from segmentation.bench.sizes import frame_figures, judge_sizes, sizes_table
+
+    check_count(options.frames, "--frames", 1)
+    frames = simulated_frames(options.frames, options.split)
+    ratio = check_ratio(options.ratio)
+    rows = judge_sizes(frames, ratio=ratio, peak_counts=options.peak_counts, device=options.device, progress=log)
+    title = f"Sizes on {options.frames} simulated frames ({options.split}), sampling ratio {ratio:g}"
+    publish(options, "sizes", title, rows=rows, table=sizes_table(rows))
+    for name, value in frame_figures(rows).items():
+        say(f"{name}: {value:.1%}" + ("" if name.startswith("mean") else " of the frames"))
 
 
 def _plan(options: argparse.Namespace) -> None:
