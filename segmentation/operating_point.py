@@ -16,6 +16,7 @@ from segmentation.paste import paste
 from segmentation.split import split
 from segmentation.train_segment import method_of
 from segmentation.training_data import LabelledScenes
+from segmentation.views import run_views, views_of
 from segmentation.visibility import visible
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def choose_operating_point(
         Where the model is.
     """
     model.eval()
-    architecture = architecture_of(method_of(config))
+    architecture, views = architecture_of(method_of(config)), views_of(config.network.mapping)
     scenes = LabelledScenes(
         config.data, config.loop.seed + 10_000, frames, mapping=config.network.mapping, split="validation"
     )
@@ -55,7 +56,7 @@ def choose_operating_point(
         seen = sample.seen
         seen = seen[None] if isinstance(seen, torch.Tensor) else make_batch([seen], multiple=MULTIPLE)
         with torch.inference_mode():
-            found = model.network(model.maps(seen.to(device)))[0][0]
+            found = run_views(model.network, model.maps(seen.to(device)), views, regions=architecture.regions)
         found = {name: value.float().cpu().numpy() for name, value in found.items()}
         draw = partial(_paste, truth.shape, found) if architecture.regions else partial(_split, found)
         for row, point in enumerate(POINTS):

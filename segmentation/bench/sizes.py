@@ -46,22 +46,23 @@ def judge_sizes(
         progress(frame.name)
         result = run(frame.scan(ratio, peak_counts), recon=recon, segment=method, device=device)
         pairs = match(frame.labels, result.instances)
-        true = measure(frame.labels).set_index("label")["equivalent_diameter_px"]
+        table: Any = measure(frame.labels)
+        true = table.set_index("label")["equivalent_diameter_px"]
         names = [f"equivalent_diameter{limit}_px" for limit in ("", "_low", "_high")]
         # Methods without a sigma give no limits.
         found = result.table.set_index("label").reindex(columns=names)
         found = found.set_axis(["found_px", "low_px", "high_px"], axis=1)
         partners = dict(zip(pairs.pred_ids.tolist(), pairs.true_ids.tolist(), strict=True))
         found["true_px"] = [true.get(partners.get(label, 0), np.nan) for label in found.index]
-        missed = true.drop(pairs.true_ids).rename("true_px").to_frame()
+        missed = pd.DataFrame({"true_px": true.drop(pairs.true_ids)})
         rows.append(pd.concat([found, missed]).assign(frame=frame.name))
     columns = ["frame", "true_px", "found_px", "low_px", "high_px"]
-    return pd.concat(rows, ignore_index=True)[columns] if rows else pd.DataFrame(columns=columns)
+    return pd.concat(rows, ignore_index=True).reindex(columns=columns)
 
 
 def sizes_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Return counts, median diameters and coverage, of all particles and by class of true diameter."""
-    classes = {"all": rows}
+    classes: dict[str, Any] = {"all": rows}
     for low, high in pairwise(CLASSES_PX):
         name = f"{low:g} to {high:g} px" if np.isfinite(high) else f"{low:g} px and more"
         # A false particle is counted where it would belong by its own size.
@@ -72,7 +73,7 @@ def sizes_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 def frame_figures(rows: pd.DataFrame) -> dict[str, float]:
     """Return on which share of the frames count and median diameter are right within 5 and 2 %."""
-    figures = pd.DataFrame([_figures(part) for _, part in rows.groupby("frame", sort=False)])
+    figures: Any = pd.DataFrame([_figures(part) for _, part in rows.groupby("frame", sort=False)])
     sizes, counts = (figures[name].abs() for name in ("median error", "count error"))
     return {
         f"median diameter within {DIAMETER_WITHIN:.0%}": float((sizes <= DIAMETER_WITHIN).mean()),

@@ -1,0 +1,134 @@
+"""Networks that look at a frame more than once, mirrored: what is seen every time is there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torchvision.ops import box_iou, nms
+
+from segmentation.mapping import FEATURES
+from simulate.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from segmentation.models.family import ParticleNetwork
+
+POSITIONS = ((), (-2, -1), (-1,), (-2,))
+"""The axes that each view is mirrored along: half a turn moves most of what a network may see differently."""
+DEFAULT_VIEWS = 2
+SAME_IOU = 0.5
+"""Detections of two views whose boxes overlap by this are one particle."""
+
+
+def views_of(mapping: str, asked: int | None = None) -> int:
+    """Return how often a network looks at a frame that a mapping brings; `InputError` where that cannot be.
+
+    >>> views_of("reconstruct"), views_of("features"), views_of("sparse", 4)
+    (2, 1, 4)
+    """
+    if asked is None:
+        return 1 if mapping == FEATURES else DEFAULT_VIEWS
+    if asked not in range(1, len(POSITIONS) + 1):
+        raise InputError(f"views is {asked!r}; expected a whole number from 1 to {len(POSITIONS)}")
+    if mapping == FEATURES and asked > 1:
+        raise InputError(f"views is {asked} and features cannot be mirrored; leave views out with mapping 'features'")
+    return asked
+
+
+def run_views(network: ParticleNetwork, maps: Tensor, views: int, *, regions: bool) -> dict[str, Tensor]:
+    """Return what a network makes of a frame, the mean over mirrored views of it.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In evaluation mode.
+    maps : Tensor, shape (1, C, h, w)
+        Maps of which a mirrored one is that of the mirrored frame: images, not the features of another network.
+    views : int
+        1 to 4.
+    regions : bool
+        Whether the network finds detections; else maps.
+
+    Returns
+    -------
+    dict of str to Tensor
+        ``boxes`` (N, 4), ``scores`` (N,), best first, and ``masks`` (N, 28, 28); or maps (H, W) by name.
+    """
+    found = []
+    for axes in POSITIONS[:views]:
+        seen = (maps.flip(axes) if axes else maps).contiguous(memory_format=torch.channels_last)
+        one = network(seen)[0][0]
+        found.append(_boxes_back(one, axes, maps.shape) if regions else {k: v.flip(axes) for k, v in one.items()})
+    if views == 1:
+        return found[0]
+    if regions:
+        return merged_detections(found)
+    return {name: torch.stack([one[name] for one in found]).mean(0) for name in found[0]}
+
+
+def merged_detections(found: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the detections of several views as one, best first.
+
+    Two of different views are the same particle where each is the other's best by IoU, at least `SAME_IOU`. Boxes and
+    masks are means weighted by the scores; the score is the mean over all views, zero where it was not found.
+
+    Examples
+    --------
+    >>> import torch
+    >>> masks = torch.ones(2, 28, 28)
+    >>> first = {"boxes": torch.tensor([[0.0, 0, 8, 8], [20, 20, 30, 30]]), "scores": torch.tensor([0.9, 0.4])}
+    >>> second = {"boxes": torch.tensor([[0.0, 0, 10, 8]]), "scores": torch.tensor([0.7])}
+    >>> both = merged_detections([{**first, "masks": masks}, {**second, "masks": masks[:1]}])
+    >>> [round(score, 2) for score in both["scores"].tolist()], both["boxes"][0].tolist()
+    ([0.8, 0.2], [0.0, 0.0, 8.875, 8.0])
+    """
+    sums = [_weighted(one) for one in found]
+    total = sums[0]
+    for one in sums[1:]:
+        ours, theirs = _pairs(_boxes(total), _boxes(one))
+        total = {name: value.clone() for name, value in total.items()}
+        alone = torch.ones(len(one["scores"]), dtype=torch.bool, device=one["scores"].device)
+        alone[theirs] = False
+        for name, value in total.items():
+            value[ours] += one[name][theirs]
+            total[name] = torch.cat([value, one[name][alone]])
+    weight = total["scores"].clamp(min=1e-9)
+    boxes, scores = _boxes(total), total["scores"] / len(found)
+    kept = nms(boxes, scores, SAME_IOU)
+    return {"boxes": boxes[kept], "scores": scores[kept], "masks": (total["masks"] / weight[:, None, None])[kept]}
+
+
+def _weighted(found: dict[str, Tensor]) -> dict[str, Tensor]:
+    scores = found["scores"].float()
+    masks = found["masks"].float() * scores[:, None, None]
+    return {"boxes": found["boxes"].float() * scores[:, None], "scores": scores, "masks": masks}
+
+
+def _boxes(weighted: dict[str, Tensor]) -> Tensor:
+    return weighted["boxes"] / weighted["scores"].clamp(min=1e-9)[:, None]
+
+
+def _pairs(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the indices of boxes that are each other's best."""
+    if not len(first) or not len(second):
+        none = torch.zeros(0, dtype=torch.int64, device=first.device)
+        return none, none
+    overlap = box_iou(first, second)
+    best, there = overlap.max(dim=1)
+    back = overlap.argmax(dim=0)
+    ours = torch.nonzero((best >= SAME_IOU) & (back[there] == torch.arange(len(first), device=first.device)))[:, 0]
+    return ours, there[ours]
+
+
+def _boxes_back(found: dict[str, Tensor], axes: tuple[int, ...], shape: torch.Size) -> dict[str, Tensor]:
+    """Return the detections of a mirrored frame where they lie in the frame itself."""
+    if not axes:
+        return found
+    x0, y0, x1, y1 = found["boxes"].unbind(1)
+    if -1 in axes:
+        x0, x1 = shape[-1] - x1, shape[-1] - x0
+    if -2 in axes:
+        y0, y1 = shape[-2] - y1, shape[-2] - y0
+    return {"boxes": torch.stack([x0, y0, x1, y1], 1), "scores": found["scores"], "masks": found["masks"].flip(axes)}
