@@ -102,6 +102,9 @@ def _segment_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--min-score", type=float, metavar="S", help="keep surer detections only, 0 to 1 (default: the weights' own)"
     )
+    parser.add_argument(
+        "--views", type=int, metavar="N", help="how often a network looks at the frame, mirrored: 1 to 4 (default 2)"
+    )
     parser.add_argument("--segment-weights", default="", metavar="FILE", help="weights of your own training")
 
 
@@ -277,9 +280,9 @@ def _weights(path: str) -> dict[str, Any]:
 
 
 def _segment_choices(options: argparse.Namespace) -> dict[str, Any]:
-    score = {} if options.min_score is None else {"min_score": options.min_score}
+    given = {name: getattr(options, name) for name in ("min_score", "views")}
     mapping = {"mapping": options.mapping} if options.mapping else {}
-    return _weights(options.segment_weights) | score | mapping
+    return _weights(options.segment_weights) | {name: v for name, v in given.items() if v is not None} | mapping
 
 
 def _record(options: argparse.Namespace) -> dict[str, object]:
