@@ -17,9 +17,10 @@ from cs_recon.reconstruction import reconstruct
 from cs_recon.training_data import SCHEMES, random_path
 from segmentation.annotations import annotate
 from segmentation.frame_pool import FramePool
+from segmentation.instances import label_ids
 from segmentation.mapping import RECONSTRUCT, SPARSE, feature_maps, image_maps
 from segmentation.split import depth_map
-from segmentation.visibility import MIN_AREA_PX, visible
+from segmentation.visibility import MIN_AREA_PX, outline_snr, visible
 from simulate.detector import measure
 from simulate.errors import InputError, check_within
 from simulate.random_scenes import random_config
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from simulate.measurement import Measurement
+
+OUTLINE_SNR = 2.0
+"""Particles whose outlines are less sure (`outline_snr`) are no targets: in a dark heap they would be made up."""
+FEWEST_SAMPLES = 3
+"""Nor are those that fewer samples fell on."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +66,9 @@ class SceneData:
     recon : str
         The method by which sparse scans become images, for detectors that take images.
     target_snr : float
-        Simulated particles of a smaller signal-to-noise ratio (`visibility.rose_snr`) are no targets: they would teach
-        to see what is not there. Chosen above Rose's 5, with which networks saw particles in plain noise.
+        Particles of a smaller signal-to-noise ratio (`visibility.rose_snr`) are no targets, nor are real ones where
+        noise was added: they would teach to see what is not there. Chosen above Rose's 5, with which networks saw
+        particles in plain noise.
     distinct : int
         How many different images to make; from then on they come again: those for a detector of images turned and
         mirrored, the features of a reconstruction network, which turn into others, as they are. 0: every image is a
@@ -164,10 +171,10 @@ class LabelledScenes(Dataset[Sample]):
                 scan, counts = self._scan(frame, rng)
             except InputError:
                 continue  # particles that found no room, or a blank crop: draw another
-            if simulated:
-                # A real frame's labels are what people saw; of a simulated one's some are lost in noise and film.
+            if simulated or counts:
+                # A real frame's labels are what people saw, on all of it and with its own noise alone.
                 labels = visible(labels, frame, peak_counts=counts, ratio=scan.ratio, snr=self.config.target_snr)
-            return scan, labels, rng
+            return scan, discernible(labels, frame, scan, counts), rng
 
     def _frame(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.int32], bool]:
         if rng.random() < self.config.real_share and self.real:
@@ -198,6 +205,18 @@ class LabelledScenes(Dataset[Sample]):
             options["preset"] = "fast" if rng.random() < 0.75 else "full"
         found = reconstruct(scan, self.config.recon, device="cpu", **options)
         return image_maps(found.image, found.sigma)
+
+
+def discernible(
+    labels: NDArray[np.int32], frame: NDArray[np.float32], scan: Measurement, peak_counts: float | None
+) -> NDArray[np.int32]:
+    """Return the particles that a scan has samples of, and whose outlines it can show."""
+    keep = np.bincount(labels[scan.mask], minlength=labels.max() + 1) >= FEWEST_SAMPLES
+    if peak_counts:
+        ids = label_ids(labels)
+        keep[ids] &= outline_snr(frame, labels, peak_counts=peak_counts, ratio=scan.ratio) >= OUTLINE_SNR
+    keep[0] = False
+    return np.where(keep[labels], labels, 0).astype(np.int32)
 
 
 def crop_labelled(

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from segmentation.visibility import MIN_AREA_PX, rose_snr, visible
-from simulate import SceneConfig, make_scene
+from segmentation.training_data import discernible
+from segmentation.visibility import MIN_AREA_PX, outline_snr, rose_snr, visible
+from simulate import Measurement, SceneConfig, make_scene
 
 
 def disk_frame(radius=6.0, signal=1.0, background=1.0, shape=(96, 96)):
@@ -62,3 +63,41 @@ def test_frames_of_nothing_or_of_one_particle(labels):
     frame = np.ones((32, 32))
     assert np.isfinite(rose_snr(frame, labels, peak_counts=10)).all()
     assert visible(labels, frame, peak_counts=10).max() == 0
+
+
+def test_an_outline_is_as_sure_as_the_counts_beside_it():
+    frame, labels = disk_frame(radius=10)
+    y, x = np.mgrid[:96, :96]
+    apart = np.hypot(y - 48, x - 48)
+    middle, rim = apart < 8, (apart >= 8) & (apart < 12)
+    step = 2 - frame[rim].mean()
+    expected = step / np.sqrt((2 + frame[rim].mean()) / 2 * 2 / 40 * (1 / middle.sum() + 1 / rim.sum()) / 0.1)
+    assert outline_snr(frame, labels, peak_counts=40.0, ratio=0.1)[0] == pytest.approx(expected, rel=0.15)
+
+
+def test_in_a_heap_of_equals_each_is_far_from_the_film_and_no_outline_is_sure():
+    labels = np.zeros((96, 96), np.int32)
+    labels[16:80, 16:80] = np.kron(np.arange(1, 17).reshape(4, 4), np.ones((16, 16), int))
+    frame = np.where(labels > 0, 0.2, 1.0)
+    inside = np.array([6, 7, 10, 11]) - 1
+    assert (rose_snr(frame, labels, peak_counts=50.0, ratio=0.1) > 7).all()
+    assert (outline_snr(frame, labels, peak_counts=50.0, ratio=0.1)[inside] < 1e-6).all()
+    assert outline_snr(frame, np.where(labels == 6, 6, 0).astype(np.int32), peak_counts=50.0).size == 1
+    full = Measurement(frame, np.ones(frame.shape, bool))
+    assert not np.isin(inside + 1, discernible(labels, frame, full, 50.0)).any()
+    np.testing.assert_array_equal(discernible(labels, frame, full, None), labels)
+
+
+def test_particles_that_no_sample_fell_on_are_no_targets():
+    frame, labels = disk_frame()
+    labels[4:12, 4:12] = 2
+    mask = np.zeros(frame.shape, bool)
+    mask[40:60:4, 40:60:4] = True
+    mask[5, 5:7] = True
+    assert set(np.unique(discernible(labels, frame, Measurement(frame, mask), None))) == {0, 1}
+
+
+@pytest.mark.parametrize("labels", [np.zeros((32, 32), np.int32), np.eye(32, dtype=np.int32)])
+def test_outlines_of_nothing_and_of_the_thinnest(labels):
+    found = outline_snr(np.ones((32, 32)), labels, peak_counts=10.0)
+    assert found.tolist() == [0.0] * labels.max()
