@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import stats
 
 from segmentation.study.surface import MonotoneSurface
 
@@ -61,11 +62,11 @@ class Response:
 
     def expected(self, ratio: ArrayLike, counts: ArrayLike) -> NDArray[np.float64]:
         """Return the mean figure at points (N,)."""
-        return self._at(ratio, counts) @ self.mean
+        return self._possible(self._at(ratio, counts) @ self.mean)
 
     def samples(self, ratio: ArrayLike, counts: ArrayLike) -> NDArray[np.float64]:
         """Return the mean figure of each bootstrap, shape (B, N)."""
-        return self.boots @ self._at(ratio, counts).T
+        return self._possible(self.boots @ self._at(ratio, counts).T)
 
     def interval(
         self, ratio: ArrayLike, counts: ArrayLike, level: float = 0.9
@@ -74,10 +75,15 @@ class Response:
         weights = self._at(ratio, counts)
         # One more frame than were seen: the finite-sample correction of conformal prediction.
         outside = max(0.0, 1 - level * (1 + 1 / self.n_frames)) / 2
-        low, high = np.quantile(self.distances, [outside, 1 - outside])
+        # The spread comes from as few frames, all settings of a frame being alike: Student's allowance for that.
+        inside = (1 + level) / 2
+        allowance = stats.t.ppf(inside, self.n_frames - 1) / stats.norm.ppf(inside)
+        low, high = allowance * np.quantile(self.distances, [outside, 1 - outside])
         middle, spread = weights @ self.mean, weights @ self.spread
-        bounds = [np.clip(middle + side * spread, self.metric.low, self.metric.high) for side in (low, high)]
-        return bounds[0], bounds[1]
+        return self._possible(middle + low * spread), self._possible(middle + high * spread)
+
+    def _possible(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.clip(values, self.metric.low, self.metric.high)
 
     def _at(self, ratio: ArrayLike, counts: ArrayLike) -> NDArray[np.float64]:
         return self.surface.weights(np.log(np.atleast_1d(ratio)), np.log(np.atleast_1d(counts)))
