@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from segmentation.dispersion import dispersion, dispersion_figure
@@ -61,8 +62,7 @@ def save_analysis(
     3 frame_curves.csv
     """
     home = make_folder(folder)
-    names = {"population": "csv", "dispersion": "csv", "curves": "csv", "neighbours": "csv"}
-    paths = {name: home / f"{stem}_{name}.{suffix}" for name, suffix in names.items()}
+    paths = {name: home / f"{stem}_{name}.csv" for name in ("population", "dispersion", "curves", "neighbours")}
     sizes = population(table, instances.shape, pixel_size_nm=instances.pixel_size_nm, rng=seed)
     try:
         arranged = dispersion(instances, rng=seed)
@@ -90,8 +90,8 @@ def describe_analysis(sizes: Population, arranged: Dispersion) -> str:
             f"Geometric mean {_value(sizes, 'geometric_mean')} {sizes.unit}, geometric standard deviation "
             f"{_value(sizes, 'geometric_sd')}; best fit: {sizes.fits.index[0]}"
         )
-    tested = arranged.summary.get("hard_core_p_L", float("nan"))
-    if tested == tested:
+    tested = arranged.summary.get("hard_core_p_L", np.nan)
+    if np.isfinite(tested):
         how = "unlike" if tested < 0.05 else "like"
         lines.append(f"Arranged {how} particles placed at random without overlap (L function, p = {tested:.2f})")
     elif sizes.count > 1:

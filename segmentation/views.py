@@ -84,11 +84,9 @@ def merged_detections(found: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     >>> [round(score, 2) for score in both["scores"].tolist()], both["boxes"][0].tolist()
     ([0.8, 0.2], [0.0, 0.0, 8.875, 8.0])
     """
-    sums = [_weighted(one) for one in found]
-    total = sums[0]
-    for one in sums[1:]:
+    total, *others = (_weighted(one) for one in found)
+    for one in others:
         ours, theirs = _pairs(_boxes(total), _boxes(one))
-        total = {name: value.clone() for name, value in total.items()}
         alone = torch.ones(len(one["scores"]), dtype=torch.bool, device=one["scores"].device)
         alone[theirs] = False
         for name, value in total.items():
@@ -101,7 +99,7 @@ def merged_detections(found: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def _weighted(found: dict[str, Tensor]) -> dict[str, Tensor]:
-    scores = found["scores"].float()
+    scores = found["scores"].float().clone()  # the sums of all views are added up in these
     masks = found["masks"].float() * scores[:, None, None]
     return {"boxes": found["boxes"].float() * scores[:, None], "scores": scores, "masks": masks}
 
