@@ -85,8 +85,7 @@ def unrolled_ista(
     Returns
     -------
     list of Reconstruction
-        With a calibrated `sigma`, and the features of the last step: ``"last"``, ``"codes/2"``, ``"codes/4"``, ...,
-        and ``"state"``, which is the iterate, folded, and ``"last"``.
+        With a calibrated `sigma`, and the features of the last step: ``"last"``, ``"codes/2"``, ``"codes/4"``, ....
         Frames of more than a million pixels are computed by tiles, and come without features.
     """
     if preset not in PRESETS:
@@ -138,6 +137,15 @@ def load_network(method: str, weights: str = "", device: torch.device | str = "c
     return _load(method, path, written, torch.device(device))
 
 
+def scan_batch(
+    measurements: Sequence[Measurement], loaded: LoadedNetwork, *, multiple: int, preset: str = "full"
+) -> ScanBatch:
+    """Return scans of one shape as a network takes them: normalised, padded, with the first guess it starts from."""
+    device = next(loaded.network.parameters()).device
+    batch = make_batch(list(measurements), multiple=multiple, device=device)
+    return batch.with_smooth(fast=preset == "fast") if loaded.network.config.start == "smooth" else batch
+
+
 def denormalised(
     measurements: Sequence[Measurement],
     batch: ScanBatch,
@@ -178,11 +186,8 @@ def _reconstruct(
     within_noise: float | None,
 ) -> list[Reconstruction]:
     multiple = loaded.network.config.multiple
-    device = next(loaded.network.parameters()).device
     with torch.inference_mode():
-        batch = make_batch(list(measurements), multiple=multiple, device=device)
-        if loaded.network.config.start == "smooth":
-            batch = batch.with_smooth(fast=preset == "fast")
+        batch = scan_batch(measurements, loaded, multiple=multiple, preset=preset)
         out = run(batch) if batch.y[0].numel() <= WHOLE_PIXELS else _tiled(run, batch, multiple)
         return denormalised(measurements, batch, out, loaded, preset=preset, within_noise=within_noise)
 

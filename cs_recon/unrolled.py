@@ -119,9 +119,7 @@ class UnrolledISTA(nn.Module):
             if self.training and k == self.config.fast_steps:
                 fast = x, self._log_sigma(hidden)
         assert hidden is not None
-        state = torch.cat([F.pixel_unshuffle(x, UNSHUFFLE).to(hidden.dtype), hidden], 1)
-        features = {"state": (state, UNSHUFFLE), "last": (hidden, UNSHUFFLE), **codes}
-        return NetworkOutput(x, self._log_sigma(hidden), features, fast)
+        return NetworkOutput(x, self._log_sigma(hidden), {"last": (hidden, UNSHUFFLE), **codes}, fast)
 
     def _log_sigma(self, hidden: Tensor) -> Tensor:
         return F.pixel_shuffle(self.sigma_head(hidden), UNSHUFFLE).float()

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+import torch
 
 from cs_recon.learned import INPAINTING, UNROLLED, load_network
-from segmentation.mapping import RECONSTRUCT
+from segmentation.mapping import RECONSTRUCT, moved
 from simulate.atomic import atomic_path
 
 if TYPE_CHECKING:
@@ -46,14 +47,14 @@ class FramePool:
     seed : int
         The frames' seed.
     mapping : {"reconstruct", "features"}
-        Whether the maps are images or the features of the shipped reconstruction network, which cannot be turned.
+        Whether the maps are images or the features of the shipped reconstruction network.
     """
 
     def __init__(
         self, folder: str | os.PathLike[str], config: SceneData, seed: int, mapping: str = RECONSTRUCT
     ) -> None:
-        self.turns = mapping == RECONSTRUCT
-        recon = config.recon if self.turns else UNROLLED
+        self.mapping = mapping
+        recon = config.recon if mapping == RECONSTRUCT else UNROLLED
         learned = load_network(recon).info if recon in (UNROLLED, INPAINTING) else {}
         what = {**asdict(config), "distinct": None, "seed": seed, "mapping": mapping, **learned}
         described = json.dumps(what, sort_keys=True)
@@ -61,7 +62,7 @@ class FramePool:
         self.distinct, self.seed = config.distinct, seed
 
     def frame(self, index: int, draw: Callable[[int], Frame]) -> Frame:
-        """Return frame ``index % distinct``, drawn by ``draw`` if it is not kept; images in one of eight positions."""
+        """Return frame ``index % distinct``, drawn by ``draw`` if it is not kept, in one of eight positions."""
         number = index % self.distinct
         file = self.folder / f"{number:06d}.npz"
         try:
@@ -75,9 +76,11 @@ class FramePool:
             with atomic_path(file) as temporary:
                 np.savez(temporary, maps=half, labels=labels.astype(np.uint16))
             maps = half.astype(np.float32)
-        again = self.turns and index >= self.distinct
-        turns = int(np.random.default_rng([self.seed, index, 1]).integers(8)) if again else 0
-        return turned(maps, turns), turned(labels, turns)
+        position = int(np.random.default_rng([self.seed, index, 1]).integers(8)) if index >= self.distinct else 0
+        seen = moved(
+            torch.from_numpy(maps)[None], self.mapping, lambda x: torch.from_numpy(turned(x.numpy(), position))
+        )
+        return seen[0].numpy(), turned(labels, position)
 
 
 def turned(array: NDArray[T], position: int) -> NDArray[T]:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from cs_recon.calibrate import SigmaCalibration
 from cs_recon.checkpoint import build, load_weights
 from cs_recon.device import pick_device
-from cs_recon.learned import LoadedNetwork
+from cs_recon.learned import UNROLLED, LoadedNetwork
 from cs_recon.reconstruction import Reconstruction
 from cs_recon.unrolled import UnrolledConfig, UnrolledISTA
 from segmentation.instances import Instances
-from segmentation.mapping import RECONSTRUCT, check_mapping, map_frame
+from segmentation.mapping import FEATURE_PRESET, RECONSTRUCT, check_mapping, map_frame
 from segmentation.methods import segmenters
 from segmentation.models.family import ARCHITECTURES, ParticleNetwork, architecture_of, make_network
 from segmentation.paste import paste
@@ -198,7 +199,7 @@ def _load(method: str, path: str, written: float, device: torch.device) -> Loade
             name.removeprefix(RECONSTRUCTOR): value for name, value in weights.tensors.items() if name not in own
         }
         unrolled = build(_part(weights, tensors), lambda: UnrolledISTA(UnrolledConfig(**joint)))
-        reconstructor = LoadedNetwork(method, unrolled.to(device).eval(), {}, {})
+        reconstructor = LoadedNetwork(UNROLLED, unrolled.to(device).eval(), {FEATURE_PRESET: SigmaCalibration()}, {})
     network = network.to(device, memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
     info: dict[str, object] = {"weights": Path(path).name, "weights_sha256": weights.sha256}
     return LoadedSegmenter(method, network, reconstructor, info)

@@ -12,9 +12,8 @@ import numpy as np
 
 from cs_recon.io.provenance import provenance, write_provenance
 from cs_recon.io.write import write_image
-from cs_recon.learned import UNROLLED
 from cs_recon.reconstruction import reconstruct
-from segmentation.mapping import FEATURE_MAP, FEATURE_PRESET, FEATURES, RECONSTRUCT, SPARSE
+from segmentation.mapping import FEATURES, RECONSTRUCT, SPARSE, has_features
 from segmentation.measure import measure, summary
 from segmentation.methods import segment as find_particles
 from segmentation.output import write_coco, write_table
@@ -83,8 +82,8 @@ def run(
         Where to compute.
     recon_options, segment_options : mapping, optional
         Options of the methods. With the segmentation's ``mapping="features"`` the particles are found on features of
-        the unrolled network, of its preset ``fast``, which is then the reconstruction's default too; with
-        ``"sparse"`` on the scan itself. The reconstruction is computed all the same: intensities are measured on it.
+        the unrolled network; with ``"sparse"`` on the scan itself. The reconstruction is computed all the same:
+        intensities are measured on it.
     stage : callable, optional
         Called with the name of each stage as it begins, for progress displays.
 
@@ -106,15 +105,12 @@ def run(
     stage("reconstruct")
     began = time.perf_counter()
     mapping = dict(segment_options or {}).get("mapping", RECONSTRUCT)
-    options = dict(recon_options or {})
-    if mapping == FEATURES and recon == UNROLLED:
-        options.setdefault("preset", FEATURE_PRESET)
-    reconstruction = reconstruct(measurement, recon, device=device, **options)
+    reconstruction = reconstruct(measurement, recon, device=device, **(recon_options or {}))
     seconds["reconstruct"] = time.perf_counter() - began
     stage("segment")
     began = time.perf_counter()
-    has_features = FEATURE_MAP in reconstruction.features and options.get("preset") == FEATURE_PRESET
-    from_scan = mapping == SPARSE or (mapping == FEATURES and not has_features)
+    own_weights = bool(dict(segment_options or {}).get("weights"))
+    from_scan = mapping == SPARSE or (mapping == FEATURES and (own_weights or not has_features(reconstruction)))
     frame = measurement if from_scan else reconstruction
     found = find_particles(frame, segment, device=device, **(segment_options or {}))
     instances = found if frame is reconstruction else replace(found, intensity=reconstruction.image)

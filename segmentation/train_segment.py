@@ -17,7 +17,7 @@ from cs_recon.learned import UNROLLED, load_network
 from cs_recon.training import LoopConfig, train
 from cs_recon.unrolled import UnrolledISTA
 from segmentation.learned import MULTIPLE, RECONSTRUCTOR
-from segmentation.mapping import FEATURE_MAP, FEATURES, sparse_maps
+from segmentation.mapping import FEATURES, sparse_maps, trainable_maps
 from segmentation.models.dense import MaskFPNConfig, UNetConfig
 from segmentation.models.family import ARCHITECTURES, make_network
 from segmentation.models.mask_rcnn import MaskRCNNConfig
@@ -137,8 +137,7 @@ class MappedNetwork(nn.Module):
             return sparse_maps(seen)
         # In evaluation mode it would keep no gradient from being computed; in training mode it looks at its preset too.
         with torch.set_grad_enabled(self.joint and torch.is_grad_enabled()):
-            found = self.reconstructor.eval()(seen, self.reconstructor.config.fast_steps)
-            return found.features[FEATURE_MAP][0]
+            return trainable_maps(self.reconstructor.eval()(seen))
 
 
 def train_segment(
@@ -205,10 +204,10 @@ def make_model(config: SegmentTraining) -> MappedNetwork:
 def save_segmenter(
     file: str | os.PathLike[str], averaged: dict[str, Tensor], config: SegmentTraining, operating_point: float
 ) -> str:
-    """Write a trained network's weights, with its reconstructor's if that was trained along, and return their hash."""
+    """Write a trained network's weights, with its reconstructor's unless that is the shipped one; return their hash."""
     record = {**config.network.as_dict(), "operating_point": operating_point}
     tensors = {name.removeprefix("network."): value for name, value in averaged.items() if name.startswith("network.")}
-    if config.joint and config.network.mapping == FEATURES:
+    if (config.joint or config.reconstructor) and config.network.mapping == FEATURES:
         reconstructor = load_network(UNROLLED, config.reconstructor).network
         record["reconstructor"] = reconstructor.config.as_dict()
         tensors |= {name: value for name, value in averaged.items() if name.startswith(RECONSTRUCTOR)}
@@ -235,4 +234,4 @@ class _Collate:
         batch = make_batch(
             [sample.seen for sample in samples if not isinstance(sample.seen, torch.Tensor)], multiple=MULTIPLE
         )
-        return (batch.with_smooth(fast=True) if self.smooth else batch), targets
+        return (batch.with_smooth() if self.smooth else batch), targets

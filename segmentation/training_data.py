@@ -70,9 +70,8 @@ class SceneData:
         noise was added: they would teach to see what is not there. Chosen above Rose's 5, with which networks saw
         particles in plain noise.
     distinct : int
-        How many different images to make; from then on they come again: those for a detector of images turned and
-        mirrored, the features of a reconstruction network, which turn into others, as they are. 0: every image is a
-        new one.
+        How many different images to make; from then on they come again, turned and mirrored. 0: every image is a new
+        one.
     """
 
     size: int = 256
@@ -159,7 +158,9 @@ class LabelledScenes(Dataset[Sample]):
 
     def _image(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         scan, labels, rng = self._labelled_scan(index)
-        return self._maps(scan, rng) if self.mapping == RECONSTRUCT else feature_maps(scan), labels
+        if self.mapping == RECONSTRUCT:
+            return self._maps(scan, rng), labels
+        return feature_maps(reconstruct(scan, UNROLLED, device="cpu"))[0].numpy(), labels
 
     def _labelled_scan(self, index: int) -> tuple[Measurement, NDArray[np.int32], np.random.Generator]:
         rng = np.random.default_rng([self.seed, index])

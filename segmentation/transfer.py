@@ -7,12 +7,14 @@ stages of a network are much the same whatever it was trained on, so that little
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from cs_recon.checkpoint import load_any_weights
+from segmentation.mapping import IMAGE_MAPS
 from segmentation.models.family import ARCHITECTURES
 from simulate.errors import InputError, check_count
 
@@ -87,6 +89,9 @@ def hold_statistics(network: nn.Module) -> None:
 def start_from(network: ParticleNetwork, init: str | os.PathLike[str]) -> list[str]:
     """Copy weights into a network where name and shape agree, and return the names of the tensors that were copied.
 
+    A network of features starts with the stem of one of images, see `unfolded_stem`: it then finds exactly what that
+    finds on the reconstruction.
+
     Parameters
     ----------
     network : nn.Module
@@ -102,6 +107,7 @@ def start_from(network: ParticleNetwork, init: str | os.PathLike[str]) -> list[s
     """
     given = coco_tensors(network) if init == COCO else load_any_weights(init, tuple(ARCHITECTURES)).tensors
     state = network.state_dict()
+    given = {**given, **unfolded_stem(given, state)}
     fitting = {
         name: value.to(state[name].dtype)
         for name, value in given.items()
@@ -114,6 +120,40 @@ def start_from(network: ParticleNetwork, init: str | os.PathLike[str]) -> list[s
         )
     network.load_state_dict(fitting, strict=False)
     return sorted(fitting)
+
+
+def unfolded_stem(given: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the stem of a network of images as one of the ``features`` mapping; nothing if the two are not these.
+
+    That mapping shows the image's maps folded, pixel :math:`(2i + a, 2j + b)` of map c as channel :math:`4c + 2a + b`
+    at :math:`(i, j)`, so that a 3 x 3 convolution of stride 2 is one of stride 1 there. What looks at the features
+    starts at zero, and the spare channels as they are but unseen.
+
+    Parameters
+    ----------
+    given, wanted : dict of str to Tensor
+        Tensors of both networks by name.
+    """
+    first = next((name for name in wanted if name.endswith("stem.0.0.weight")), "")
+    if first not in given or given[first].shape[1] != IMAGE_MAPS or wanted[first].shape[1] <= IMAGE_MAPS * 4:
+        return {}
+    convolution = given[first].to(wanted[first].dtype)
+    n = len(convolution)
+    weight = wanted[first].clone()
+    weight[:n] = 0
+    for c in range(IMAGE_MAPS):
+        for a, b in product(range(2), range(2)):
+            # Kernel rows -1, 0, 1 of the image: row 2i - 1 is the second of the fold before, 2i and 2i + 1 of this one.
+            for row, col in product((0, 2) if a else (1,), (0, 2) if b else (1,)):
+                weight[:n, 4 * c + 2 * a + b, min(row, 1), min(col, 1)] = convolution[:, c, row, col]
+    stem = {first: weight}
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        norm = first.replace("0.0.weight", f"0.1.{name}")
+        stem[norm] = torch.cat([given[norm].to(wanted[norm].dtype), wanted[norm][n:]])
+    second = first.replace("0.0.weight", "1.0.weight")
+    stem[second] = torch.zeros_like(wanted[second])
+    stem[second][:, :n] = given[second]
+    return stem
 
 
 def coco_tensors(network: ParticleNetwork) -> dict[str, Tensor]:

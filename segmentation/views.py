@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torchvision.ops import box_iou, nms
 
-from segmentation.mapping import FEATURES
+from segmentation.mapping import FEATURES, moved
 from simulate.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 POSITIONS = ((), (-2, -1), (-1,), (-2,))
 """The axes that each view is mirrored along: half a turn moves most of what a network may see differently."""
 DEFAULT_VIEWS = 2
+FEATURE_VIEWS = 1
+"""Detectors of features: once, which is faster than the way through the image and finds as much."""
 SAME_IOU = 0.5
 """Detections of two views whose boxes overlap by this are one particle."""
 
 
 def views_of(mapping: str, asked: int | None = None) -> int:
-    """Return how often a network looks at a frame that a mapping brings; `InputError` where that cannot be.
+    """Return how often a network looks at a frame that a mapping brings, unless `asked`; `InputError` if out of range.
 
     >>> views_of("reconstruct"), views_of("features"), views_of("sparse", 4)
     (2, 1, 4)
     """
     if asked is None:
-        return 1 if mapping == FEATURES else DEFAULT_VIEWS
+        return FEATURE_VIEWS if mapping == FEATURES else DEFAULT_VIEWS
     if asked not in range(1, len(POSITIONS) + 1):
         raise InputError(f"views is {asked!r}; expected a whole number from 1 to {len(POSITIONS)}")
-    if mapping == FEATURES and asked > 1:
-        raise InputError(f"views is {asked} and features cannot be mirrored; leave views out with mapping 'features'")
     return asked
 
 
@@ -45,7 +45,7 @@ def run_views(network: ParticleNetwork, maps: Tensor, views: int, *, regions: bo
     network : nn.Module
         In evaluation mode.
     maps : Tensor, shape (1, C, h, w)
-        Maps of which a mirrored one is that of the mirrored frame: images, not the features of another network.
+        What the network's mapping shows of a frame.
     views : int
         1 to 4.
     regions : bool
@@ -57,10 +57,11 @@ def run_views(network: ParticleNetwork, maps: Tensor, views: int, *, regions: bo
         ``boxes`` (N, 4), ``scores`` (N,), best first, and ``masks`` (N, 28, 28); or maps (H, W) by name.
     """
     found = []
+    sides = [side * network.entry.stride for side in maps.shape[-2:]]
     for axes in POSITIONS[:views]:
-        seen = (maps.flip(axes) if axes else maps).contiguous(memory_format=torch.channels_last)
-        one = network(seen)[0][0]
-        found.append(_boxes_back(one, axes, maps.shape) if regions else {k: v.flip(axes) for k, v in one.items()})
+        seen = moved(maps, network.config.mapping, lambda x, axes=axes: x.flip(axes)) if axes else maps
+        one = network(seen.contiguous(memory_format=torch.channels_last))[0][0]
+        found.append(_boxes_back(one, axes, sides) if regions else {k: v.flip(axes) for k, v in one.items()})
     if views == 1:
         return found[0]
     if regions:
@@ -120,13 +121,13 @@ def _pairs(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     return ours, there[ours]
 
 
-def _boxes_back(found: dict[str, Tensor], axes: tuple[int, ...], shape: torch.Size) -> dict[str, Tensor]:
+def _boxes_back(found: dict[str, Tensor], axes: tuple[int, ...], sides: list[int]) -> dict[str, Tensor]:
     """Return the detections of a mirrored frame where they lie in the frame itself."""
     if not axes:
         return found
     x0, y0, x1, y1 = found["boxes"].unbind(1)
     if -1 in axes:
-        x0, x1 = shape[-1] - x1, shape[-1] - x0
+        x0, x1 = sides[1] - x1, sides[1] - x0
     if -2 in axes:
-        y0, y1 = shape[-2] - y1, shape[-2] - y0
+        y0, y1 = sides[0] - y1, sides[0] - y0
     return {"boxes": torch.stack([x0, y0, x1, y1], 1), "scores": found["scores"], "masks": found["masks"].flip(axes)}

@@ -67,7 +67,7 @@ def test_features_and_sparse_are_there_once_whatever_the_reconstructors(monkeypa
     assert found == {
         ("linear", "threshold", "reconstruct"), ("tv", "threshold", "reconstruct"),
         ("linear", "u-net", "reconstruct"), ("tv", "u-net", "reconstruct"),
-        ("unrolled-ista:preset=fast", "u-net", "features"), ("", "u-net", "sparse"),
+        ("unrolled-ista", "u-net", "features"), ("", "u-net", "sparse"),
     }  # fmt: skip
     with_weights(monkeypatch, joint=True)
     assert ("", "u-net", "features") in {way[4:] for way in combinations(expand(config))}
@@ -76,7 +76,7 @@ def test_features_and_sparse_are_there_once_whatever_the_reconstructors(monkeypa
 def test_cases_that_share_a_reconstruction_are_one_job(monkeypatch):
     with_weights(monkeypatch)
     config = dataclasses.replace(
-        SMALL, reconstructors=("linear", "unrolled-ista:preset=fast"), segmenters=("mask-rcnn", "threshold", "u-net"),
+        SMALL, reconstructors=("linear", "unrolled-ista"), segmenters=("mask-rcnn", "threshold", "u-net"),
         mappings=("features", "reconstruct"), frames=FrameChoice(n=2, size=64),
     )  # fmt: skip
     cases = expand(config)

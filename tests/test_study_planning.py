@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from segmentation.cli.main import main
@@ -23,8 +24,9 @@ from segmentation.study import (
     sweep,
 )
 from segmentation.study.frames import frame_specs, load_frame
+from segmentation.study.planner import WAY
 from segmentation.study.planning import full_scan_doses
-from segmentation.study.promise import keep_promises
+from segmentation.study.promise import cheapest, keep_promises
 from simulate import InputError, SceneConfig, make_scene, read_scan
 from simulate.support import Support
 
@@ -165,6 +167,19 @@ def test_promises_are_judged_on_scenes_that_no_plan_has_seen(planned):
     reached = brute.groupby(["scheme", "ratio", "peak_counts", "recon"])[["f1@0.5", "dose_e_per_A2"]].mean()
     assert one["brute_cost"] == pytest.approx(reached.loc[reached["f1@0.5"] >= 0.5, "dose_e_per_A2"].min())
     assert {0.1, 0.2, 0.4, 1.0} == set(brute["ratio"])
+    assert one["brute_ratio"] == pytest.approx(one["cost"] / one["brute_cost"])
+    assert one["steady_cost"] >= one["brute_cost"]
+
+
+def test_a_setting_that_reaches_a_target_by_chance_is_no_steady_one():
+    way = dict(zip(WAY, ("random", "linear", "threshold", "reconstruct"), strict=True))
+    f1 = {(0.1, 5): 0.85, (0.1, 20): 0.7, (0.1, 80): 0.9, (0.4, 5): 0.82, (0.4, 20): 0.9, (0.4, 80): 0.95}
+    rows = pd.DataFrame([
+        {**way, "ratio": ratio, "peak_counts": counts, "f1@0.5": value, "dose_e_per_A2": ratio * counts, "error": ""}
+        for (ratio, counts), value in f1.items()
+    ])  # fmt: skip
+    assert cheapest(rows, Target("f1", 0.8), "dose") == pytest.approx((0.5, 2.0))
+    assert cheapest(rows, Target("f1", 0.99), "dose") == (np.inf, np.inf)
 
 
 @pytest.mark.parametrize(

@@ -116,8 +116,28 @@ def test_a_run_starts_from_the_weights_that_fit(tmp_path):
     torch.testing.assert_close(other.backbone.stages[0][0].conv1.weight, weight, atol=2e-3, rtol=2e-3)
     features = MaskRCNN(MaskRCNNConfig(**SIZES, pyramid=8, mapping="features"))
     copied = start_from(features, tmp_path / "first.safetensors")
-    assert "backbone.stem.0.0.weight" not in copied
     assert "heads.box_head.fc6.weight" in copied
+
+
+@pytest.mark.parametrize("kind", [(MaskRCNN, MaskRCNNConfig), (UNet, UNetConfig)])
+def test_a_network_of_features_starts_as_that_of_the_image(kind, tmp_path):
+    make, settings = kind
+    torch.manual_seed(2)
+    given = make(settings(**SIZES))
+    for module in given.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.running_mean, 0, 0.2)
+            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+    save_weights(tmp_path / "first.safetensors", given.state_dict(), "mask-rcnn", {})
+    network = make(settings(**SIZES, mapping="features"))
+    assert set(start_from(network, tmp_path / "first.safetensors")) == set(network.state_dict())
+    image, features = torch.randn(1, 2, 64, 96), torch.randn(1, 32, 32, 48)
+    stems = [getattr(one, "backbone", one).stem.eval() for one in (given, network)]
+    seen = torch.cat([torch.nn.functional.pixel_unshuffle(image, 2), features], 1)
+    torch.testing.assert_close(stems[0](image), stems[1](seen), atol=5e-3, rtol=5e-3)
+    maps = seen.clone().requires_grad_()
+    stems[1].train()(maps).sum().backward()
+    assert stems[1][0][0].weight.grad[:, 8:].abs().sum() > 0, "what looks at the features learns"
 
 
 def test_weights_that_do_not_fit_are_refused(tmp_path):

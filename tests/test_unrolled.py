@@ -87,7 +87,7 @@ def test_every_parameter_learns(batch):
 def test_features_are_named_with_their_strides(batch):
     out = UnrolledISTA(SMALL)(batch)
     rows, cols = batch.y.shape[-2:]
-    assert set(out.features) == {"state", "last", "codes/2", "codes/4"}
+    assert set(out.features) == {"last", "codes/2", "codes/4"}
     for features, stride in out.features.values():
         assert features.shape[-2:] == (rows // stride, cols // stride)
 

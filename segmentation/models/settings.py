@@ -26,7 +26,7 @@ class NetworkSettings:
     """
 
     mapping: str = "reconstruct"
-    feature_channels: int = 36
+    feature_channels: int = 40
     operating_point: float = 0.5
     widths: tuple[int, ...] = (40, 72, 104, 128)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from cs_recon.learned import UNROLLED
 from cs_recon.reconstruction import reconstructors
 from segmentation.learned import shipped_name
-from segmentation.mapping import FEATURE_PRESET, FEATURES, RECONSTRUCT, SPARSE
+from segmentation.mapping import FEATURES, RECONSTRUCT, SPARSE
 from segmentation.methods import segmenters
 from segmentation.study.config import ScanChoice
 from segmentation.study.frames import FrameSpec, frame_specs
@@ -148,7 +148,7 @@ def _ways(config: StudyConfig, note: Callable[[str], object]) -> list[Way]:
     """Return reconstructor, segmenter and mapping of every way from scan to particles, by reconstructor."""
     recons = [Method.parse(text, reconstructors) for text in config.reconstructors]
     recons = [replace(method, weights_sha256=reconstructor_weights(method)) for method in recons]
-    by_features = Method(UNROLLED, (("preset", FEATURE_PRESET),))
+    by_features = Method(UNROLLED)
     ways: list[Way] = []
     for text, mapping in product(config.segmenters, config.mappings):
         method = Method.parse(text, segmenters)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cs_recon.learned import INPAINTING, UNROLLED, load_network
 from cs_recon.reconstruction import Reconstruction, reconstruct
 from segmentation.learned import load_segmenter
-from segmentation.mapping import FEATURE_MAP, FEATURES, RECONSTRUCT
+from segmentation.mapping import FEATURES, RECONSTRUCT, has_features
 from segmentation.methods import segment
 from segmentation.study.frames import StudyFrame, load_frame
 from segmentation.study.scans import scan_costs, scan_frame
@@ -129,7 +129,7 @@ def _segment(case: Case, scan: Measurement, image: Reconstruction | None, device
     options: dict[str, Any] = dict(case.segment.options)
     if case.segment.is_network:
         options["mapping"] = case.mapping
-    usable = image is not None and (case.mapping == RECONSTRUCT or FEATURE_MAP in image.features)
+    usable = image is not None and (case.mapping == RECONSTRUCT or has_features(image))
     # Large frames come without features: the mapping then computes them from the scan, window by window.
     return segment(image if usable and image is not None else scan, case.segment.name, device=device, **options)
 
