@@ -24,7 +24,7 @@ from segmentation.methods import segmenters
 from segmentation.models.family import ARCHITECTURES, ParticleNetwork, architecture_of, make_network
 from segmentation.paste import paste
 from segmentation.split import split
-from segmentation.views import run_views, views_of
+from segmentation.views import DEFAULT_VIEWS, check_views, run_views
 from segmentation.windows import dense_maps, detections
 from simulate.errors import InputError
 
@@ -72,7 +72,7 @@ def find(
     mapping: str = "",
     min_score: float | None = None,
     min_area_px: int = 12,
-    views: int | None = None,
+    views: int = DEFAULT_VIEWS,
 ) -> Instances:
     """Segment by a trained network, at native scale.
 
@@ -95,9 +95,9 @@ def find(
         validation images.
     min_area_px : int
         Particles with fewer visible pixels are dropped.
-    views : int, optional
+    views : int
         How often the network looks at the frame, each time mirrored otherwise, 1 to 4: more find more and invent less,
-        in as many times the time. If None, twice; ``features`` are no images and are seen once.
+        in as many times the time.
 
     Returns
     -------
@@ -111,7 +111,7 @@ def find(
     loaded = load_segmenter(method, weights=weights, mapping=mapping, device=target)
     network, architecture = loaded.network, architecture_of(method)
     point = network.config.operating_point if min_score is None else min_score
-    views = views_of(network.config.mapping, views)
+    check_views(views)
     info = {**loaded.info, "mapping": network.config.mapping, "min_score": point, "views": views}
     blank = image.image if isinstance(image, Reconstruction) else image
     if isinstance(blank, np.ndarray) and np.ptp(blank) == 0:

@@ -16,7 +16,7 @@ from segmentation.paste import paste
 from segmentation.split import split
 from segmentation.train_segment import method_of
 from segmentation.training_data import LabelledScenes
-from segmentation.views import run_views, views_of
+from segmentation.views import DEFAULT_VIEWS, run_views
 from segmentation.visibility import visible
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def choose_operating_point(
         Where the model is.
     """
     model.eval()
-    architecture, views = architecture_of(method_of(config)), views_of(config.network.mapping)
+    architecture = architecture_of(method_of(config))
     scenes = LabelledScenes(
         config.data, config.loop.seed + 10_000, frames, mapping=config.network.mapping, split="validation"
     )
@@ -56,7 +56,7 @@ def choose_operating_point(
         seen = sample.seen
         seen = seen[None] if isinstance(seen, torch.Tensor) else make_batch([seen], multiple=MULTIPLE)
         with torch.inference_mode():
-            found = run_views(model.network, model.maps(seen.to(device)), views, regions=architecture.regions)
+            found = run_views(model.network, model.maps(seen.to(device)), DEFAULT_VIEWS, regions=architecture.regions)
         found = {name: value.float().cpu().numpy() for name, value in found.items()}
         draw = partial(_paste, truth.shape, found) if architecture.regions else partial(_split, found)
         for row, point in enumerate(POINTS):

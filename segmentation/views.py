@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torchvision.ops import box_iou, nms
 
-from segmentation.mapping import FEATURES, moved
+from segmentation.mapping import moved
 from simulate.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,23 +18,14 @@ if TYPE_CHECKING:
 POSITIONS = ((), (-2, -1), (-1,), (-2,))
 """The axes that each view is mirrored along: half a turn moves most of what a network may see differently."""
 DEFAULT_VIEWS = 2
-FEATURE_VIEWS = 1
-"""Detectors of features: once, which is faster than the way through the image and finds as much."""
 SAME_IOU = 0.5
 """Detections of two views whose boxes overlap by this are one particle."""
 
 
-def views_of(mapping: str, asked: int | None = None) -> int:
-    """Return how often a network looks at a frame that a mapping brings, unless `asked`; `InputError` if out of range.
-
-    >>> views_of("reconstruct"), views_of("features"), views_of("sparse", 4)
-    (2, 1, 4)
-    """
-    if asked is None:
-        return FEATURE_VIEWS if mapping == FEATURES else DEFAULT_VIEWS
-    if asked not in range(1, len(POSITIONS) + 1):
-        raise InputError(f"views is {asked!r}; expected a whole number from 1 to {len(POSITIONS)}")
-    return asked
+def check_views(views: object) -> None:
+    """Raise `InputError` if a network cannot look at a frame so often."""
+    if views not in range(1, len(POSITIONS) + 1):
+        raise InputError(f"views is {views!r}; expected a whole number from 1 to {len(POSITIONS)}")
 
 
 def run_views(network: ParticleNetwork, maps: Tensor, views: int, *, regions: bool) -> dict[str, Tensor]:

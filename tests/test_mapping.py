@@ -94,7 +94,7 @@ def test_features_of_a_scan_are_those_of_its_reconstruction():
     np.testing.assert_allclose(mapped.image, found.image, atol=6e-2 * np.ptp(found.image))
     assert whole(mapped).shape == whole(stored).shape
     # Only the padding differs: the reconstruction's is up to the next multiple of 16.
-    torch.testing.assert_close(whole(mapped)[..., :24, :24], whole(stored)[..., :24, :24], atol=0.05, rtol=0.05)
+    torch.testing.assert_close(whole(mapped)[..., :16, :40], whole(stored)[..., :16, :40], atol=0.05, rtol=0.05)
 
 
 @pytest.mark.parametrize("shape", [(70, 85), (9, 64), (64, 96)])

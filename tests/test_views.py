@@ -116,4 +116,4 @@ def test_the_record_tells_how_often_it_looked():
     scene = make_scene(SceneConfig(shape=(64, 64), n_particles=3), rng=0)
     assert segment(scene.frame, "mask-rcnn", device="cpu").info["views"] == 2
     assert segment(scene.frame, "mask-rcnn", device="cpu", views=1).info["views"] == 1
-    assert segment(scene.frame, "mask-rcnn", device="cpu", mapping="features").info["views"] == 1
+    assert segment(scene.frame, "mask-rcnn", device="cpu", mapping="features", views=3).info["views"] == 3
