@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
@@ -23,8 +24,8 @@ STEM = 32
 """Channels of the stem, at stride 2."""
 
 
-class Backbone(nn.Module):
-    """A stem at stride 2 and residual stages at strides 4 to 32 (two basic blocks each), merged by a feature pyramid.
+class Encoder(nn.Module):
+    """A stem at stride 2 and residual stages at strides 4 to 32, two basic blocks each.
 
     Maps that come at stride 2, as a reconstruction network's features do, enter at the stem's own resolution.
 
@@ -33,7 +34,36 @@ class Backbone(nn.Module):
     entry : Entry
         Channels and stride of the maps.
     widths : tuple of int
-        Channels of the four stages.
+        Channels of the stages.
+
+    References
+    ----------
+    He et al., "Deep residual learning", CVPR 2016, https://doi.org/10.1109/CVPR.2016.90.
+    """
+
+    def __init__(self, entry: Entry, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        self.stem = stem(entry)
+        stages: list[nn.Module] = []
+        for before, width in pairwise((STEM, *widths)):
+            stages.append(nn.Sequential(_block(before, width, stride=2), _block(width, width, stride=1)))
+        self.stages = nn.ModuleList(stages)
+
+    def encoded(self, x: Tensor) -> list[Tensor]:
+        """Return the maps of the stem and of every stage, finest first."""
+        levels = [self.stem(x)]
+        for stage in self.stages:
+            levels.append(stage(levels[-1]))
+        return levels
+
+
+class Backbone(Encoder):
+    """An encoder whose stages are merged by a feature pyramid.
+
+    Parameters
+    ----------
+    entry, widths
+        Of the encoder.
     out_channels : int
         Channels of every level of the pyramid.
     with_stem : bool
@@ -41,31 +71,19 @@ class Backbone(nn.Module):
 
     References
     ----------
-    He et al., "Deep residual learning", CVPR 2016, https://doi.org/10.1109/CVPR.2016.90.
     Lin et al., "Feature pyramid networks", CVPR 2017, https://doi.org/10.1109/CVPR.2017.106.
     """
 
     def __init__(self, entry: Entry, widths: tuple[int, ...], out_channels: int, *, with_stem: bool = False) -> None:
-        super().__init__()
+        super().__init__(entry, widths)
         self.with_stem = with_stem
-        self.stem = stem(entry)
-        stages: list[nn.Module] = []
-        before = STEM
-        for width in widths:
-            stages.append(nn.Sequential(_block(before, width, stride=2), _block(width, width, stride=1)))
-            before = width
-        self.stages = nn.ModuleList(stages)
         self.fpn = FeaturePyramidNetwork([STEM, *widths] if with_stem else list(widths), out_channels)
 
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
         """Return the pyramid's levels by name, finest first."""
-        x = self.stem(x)
-        levels: OrderedDict[str, Tensor] = OrderedDict()
-        if self.with_stem:
-            levels["p1"] = x
-        for index, stage in enumerate(self.stages):
-            x = stage(x)
-            levels[f"p{index + 2}"] = x
+        levels = OrderedDict((f"p{index}", level) for index, level in enumerate(self.encoded(x), start=1))
+        if not self.with_stem:
+            del levels["p1"]
         return self.fpn(levels)
 
     def parts(self) -> list[nn.Module]:

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from segmentation.mapping import entry_of
-from segmentation.models.backbone import STEM, Backbone, stem, unit
+from segmentation.models.backbone import STEM, Backbone, Encoder, unit
 from segmentation.models.settings import NetworkSettings
 
 if TYPE_CHECKING:
@@ -50,8 +50,6 @@ class MaskFPNConfig(NetworkSettings):
 @dataclass(frozen=True, kw_only=True)
 class UNetConfig(NetworkSettings):
     """The shape of the U-Net: `NetworkSettings`, with `widths` at strides 4, 8, 16, ..."""
-
-    widths: tuple[int, ...] = (48, 80, 112, 128)
 
 
 class MaskFPN(nn.Module):
@@ -80,15 +78,14 @@ class MaskFPN(nn.Module):
 
 
 class UNet(nn.Module):
-    """Encoder and decoder of two convolutions a scale, joined at every scale."""
+    """The residual encoder of the other networks and a decoder of two convolutions a scale, joined at every scale."""
 
     def __init__(self, config: UNetConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or UNetConfig()
         self.entry = entry_of(config.mapping, config.feature_channels)
         widths = (STEM, *config.widths)
-        self.stem = stem(self.entry)
-        self.encode = nn.ModuleList(nn.Sequential(unit(a, b, stride=2), unit(b, b)) for a, b in pairwise(widths))
+        self.backbone = Encoder(self.entry, config.widths)
         self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
         self.decode = nn.ModuleList(nn.Sequential(unit(2 * a, a), unit(a, a)) for a in widths[:-1])
         self.heads = DenseHeads(STEM)
@@ -97,9 +94,7 @@ class UNet(nn.Module):
         self, maps: Tensor, targets: list[Target] | None = None
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
         """Return maps or losses; see `dense_output`."""
-        kept = [self.stem(maps)]
-        for scale in self.encode:
-            kept.append(scale(kept[-1]))
+        kept = self.backbone.encoded(maps)
         x = kept[-1]
         for scale in reversed(range(len(self.decode))):
             coarse = F.interpolate(self.up[scale](x), scale_factor=2.0, mode="bilinear", align_corners=False)
@@ -108,7 +103,7 @@ class UNet(nn.Module):
 
     def stages(self) -> list[nn.Module]:
         """Return the network's parts in order, from the input on, for freezing all but the last ones."""
-        return [self.stem, *self.encode, nn.ModuleList([self.up, self.decode]), self.heads]
+        return [self.backbone.stem, *self.backbone.stages, nn.ModuleList([self.up, self.decode]), self.heads]
 
 
 class DenseHeads(nn.Module):
