@@ -39,8 +39,8 @@ def save_weights(
     path: str | os.PathLike[str], state: dict[str, Tensor], architecture: str, config: dict[str, object]
 ) -> str:
     """Write a state dictionary as half-precision safetensors and return the hash of its tensors."""
-    tensors = {name: _halved(value).contiguous().clone() for name, value in sorted(state.items())}
-    digest = _digest(tensors)
+    tensors = {name: halved(value).contiguous().clone() for name, value in sorted(state.items())}
+    digest = digest_of(tensors)
     metadata = {"architecture": architecture, "config": json.dumps(config), "sha256": digest}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata)
@@ -74,7 +74,7 @@ def load_any_weights(path: str | os.PathLike[str], architectures: Sequence[str])
         raise InputError(
             f"{file.name} holds weights of {found or 'an unknown network'}; expected {' or '.join(architectures)}"
         )
-    digest = _digest(tensors)
+    digest = digest_of(tensors)
     if digest != metadata.get("sha256"):
         raise InputError(
             f"{file.name} has hash {digest[:12]}..., but it says it should be {str(metadata.get('sha256'))[:12]}...; "
@@ -115,11 +115,13 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, object]:
     return state
 
 
-def _halved(tensor: Tensor) -> Tensor:
+def halved(tensor: Tensor) -> Tensor:
+    """Return a tensor as weights files hold it: on the CPU, real numbers in half precision."""
     return tensor.detach().cpu().half() if tensor.is_floating_point() else tensor.detach().cpu()
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
+def digest_of(tensors: dict[str, Tensor]) -> str:
+    """Return the SHA-256 of tensors, their names, types and shapes, in their order."""
     sha = hashlib.sha256()
     for name, tensor in tensors.items():
         sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 
 from cs_recon.calibrate import SigmaCalibration
-from cs_recon.checkpoint import build, load_weights
+from cs_recon.checkpoint import build
 from cs_recon.device import pick_device
 from cs_recon.learned import UNROLLED, LoadedNetwork
 from cs_recon.reconstruction import Reconstruction
@@ -23,6 +22,7 @@ from segmentation.mapping import FEATURE_PRESET, RECONSTRUCT, check_mapping, map
 from segmentation.methods import segmenters
 from segmentation.models.family import ARCHITECTURES, ParticleNetwork, architecture_of, make_network
 from segmentation.paste import paste
+from segmentation.shipped import read_weights, shipped_file, shipped_name
 from segmentation.split import split
 from segmentation.views import DEFAULT_VIEWS, check_views, run_views
 from segmentation.windows import dense_maps, detections
@@ -144,11 +144,6 @@ for _name, _architecture in ARCHITECTURES.items():
     segmenters.register(_name, _architecture.summary)(partial(find, _name))  # pyright: ignore[reportArgumentType]
 
 
-def shipped_name(method: str, mapping: str) -> str:
-    """Return the name of a shipped weights file: the method's, and the mapping's unless it takes images."""
-    return method if mapping == RECONSTRUCT else f"{method}-{mapping}"
-
-
 def load_segmenter(
     method: str, *, weights: str = "", mapping: str = "", device: torch.device | str = "cpu"
 ) -> LoadedSegmenter:
@@ -168,15 +163,7 @@ def load_segmenter(
         path = Path(weights)
         loaded = _load(method, str(path), path.stat().st_mtime if path.is_file() else 0.0, torch.device(device))
     else:
-        folder = files("segmentation") / "weights"
-        entry = folder / f"{shipped_name(method, mapping or RECONSTRUCT)}.safetensors"
-        if not entry.is_file():
-            shipped = sorted(Path(item.name).stem for item in folder.iterdir() if item.name.endswith(".safetensors"))
-            raise InputError(
-                f"no weights of {method!r} with mapping {mapping or RECONSTRUCT!r} are shipped; give those of your own "
-                f"training, or choose one of {', '.join(shipped)}"
-            )
-        with as_file(entry) as path:
+        with shipped_file(shipped_name(method, mapping or RECONSTRUCT)) as path:
             loaded = _load(method, str(path), 0.0, torch.device(device))
     if mapping and loaded.network.config.mapping != mapping:
         raise InputError(
@@ -188,7 +175,7 @@ def load_segmenter(
 
 @lru_cache(maxsize=6)
 def _load(method: str, path: str, written: float, device: torch.device) -> LoadedSegmenter:
-    weights = load_weights(path, method)
+    weights = read_weights(path, (method,))
     settings = dict(weights.config)
     joint = settings.pop("reconstructor", None)
     own = {name: value for name, value in weights.tensors.items() if not name.startswith(RECONSTRUCTOR)}

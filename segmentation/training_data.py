@@ -35,11 +35,6 @@ if TYPE_CHECKING:
 
     from simulate.measurement import Measurement
 
-OUTLINE_SNR = 2.0
-"""Particles whose outlines are less sure (`outline_snr`) are no targets: in a dark heap they would be made up."""
-FEWEST_SAMPLES = 3
-"""Nor are those that fewer samples fell on."""
-
 
 @dataclass(frozen=True)
 class SceneData:
@@ -65,6 +60,8 @@ class SceneData:
         Share of images with letters, scale bars or information strips drawn over them (`annotate`).
     recon : str
         The method by which sparse scans become images, for detectors that take images.
+    fast_share : float
+        Share of the reconstructions by `unrolled-ista`'s preset ``fast``; the rest are by ``full``.
     target_snr : float
         Particles of a smaller signal-to-noise ratio (`visibility.rose_snr`) are no targets, nor are real ones where
         noise was added: they would teach to see what is not there. Chosen above Rose's 5, with which networks saw
@@ -85,7 +82,10 @@ class SceneData:
     inverted_share: float = 0.25
     annotated_share: float = 0.3
     recon: str = "unrolled-ista"
+    fast_share: float = 0.75
     target_snr: float = 7.0
+    outline_snr: float = 2.0
+    fewest_samples: int = 3
     distinct: int = 0
 
     def __post_init__(self) -> None:
@@ -98,6 +98,8 @@ class SceneData:
         if not 0 < self.min_ratio <= 1:
             raise InputError(f"min_ratio is {self.min_ratio}; expected a ratio above 0 and at most 1")
         check_within(self.target_snr, "target_snr")
+        check_within(self.outline_snr, "outline_snr")
+        check_within(self.fewest_samples, "fewest_samples")
         if self.distinct < 0:
             raise InputError(f"distinct is {self.distinct}; expected 0 (every image a new one) or more")
 
@@ -175,7 +177,7 @@ class LabelledScenes(Dataset[Sample]):
             if simulated or counts:
                 # A real frame's labels are what people saw, on all of it and with its own noise alone.
                 labels = visible(labels, frame, peak_counts=counts, ratio=scan.ratio, snr=self.config.target_snr)
-            return scan, discernible(labels, frame, scan, counts), rng
+            return scan, discernible(labels, frame, scan, counts, self.config), rng
 
     def _frame(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.int32], bool]:
         if rng.random() < self.config.real_share and self.real:
@@ -203,19 +205,23 @@ class LabelledScenes(Dataset[Sample]):
             return image_maps(scan.values)
         options: dict[str, Any] = {}
         if self.config.recon == UNROLLED:
-            options["preset"] = "fast" if rng.random() < 0.75 else "full"
+            options["preset"] = "fast" if rng.random() < self.config.fast_share else "full"
         found = reconstruct(scan, self.config.recon, device="cpu", **options)
         return image_maps(found.image, found.sigma)
 
 
 def discernible(
-    labels: NDArray[np.int32], frame: NDArray[np.float32], scan: Measurement, peak_counts: float | None
+    labels: NDArray[np.int32],
+    frame: NDArray[np.float32],
+    scan: Measurement,
+    peak_counts: float | None,
+    config: SceneData,
 ) -> NDArray[np.int32]:
     """Return the particles that a scan has samples of, and whose outlines it can show."""
-    keep = np.bincount(labels[scan.mask], minlength=labels.max() + 1) >= FEWEST_SAMPLES
+    keep = np.bincount(labels[scan.mask], minlength=labels.max() + 1) >= config.fewest_samples
     if peak_counts:
-        ids = label_ids(labels)
-        keep[ids] &= outline_snr(frame, labels, peak_counts=peak_counts, ratio=scan.ratio) >= OUTLINE_SNR
+        sure = outline_snr(frame, labels, peak_counts=peak_counts, ratio=scan.ratio) >= config.outline_snr
+        keep[label_ids(labels)] &= sure
     keep[0] = False
     return np.where(keep[labels], labels, 0).astype(np.int32)
 

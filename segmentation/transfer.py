@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from cs_recon.checkpoint import load_any_weights
-from segmentation.mapping import IMAGE_MAPS
-from segmentation.models.family import ARCHITECTURES
+from segmentation.mapping import FEATURES, IMAGE_MAPS
+from segmentation.models.family import ARCHITECTURES, make_network
+from segmentation.shipped import read_weights, save_difference, shipped_file
 from simulate.errors import InputError, check_count
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def start_from(network: ParticleNetwork, init: str | os.PathLike[str]) -> list[s
     InputError
         If the file is no such weights, nothing in it fits, or COCO's weights can't be had.
     """
-    given = coco_tensors(network) if init == COCO else load_any_weights(init, tuple(ARCHITECTURES)).tensors
+    given = coco_tensors(network) if init == COCO else read_weights(init, tuple(ARCHITECTURES)).tensors
     state = network.state_dict()
     given = {**given, **unfolded_stem(given, state)}
     fitting = {
@@ -120,6 +120,29 @@ def start_from(network: ParticleNetwork, init: str | os.PathLike[str]) -> list[s
         )
     network.load_state_dict(fitting, strict=False)
     return sorted(fitting)
+
+
+def carry_over(file: str | os.PathLike[str], method: str, operating_point: float) -> str:
+    """Write the detector of the ``features`` mapping that finds what the shipped one finds on the reconstruction.
+
+    The file holds the first layers alone (`shipped.save_difference`). Returns the hash of all tensors.
+
+    Parameters
+    ----------
+    file : path
+        Where to write.
+    method : str
+        A name from `ARCHITECTURES`.
+    operating_point : float
+        The score from which on a detection counts.
+    """
+    with shipped_file(method) as base:
+        weights = read_weights(base, (method,))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # of the spare channels, which nothing sees yet
+            network = make_network(method, {**weights.config, "mapping": FEATURES, "operating_point": operating_point})
+        start_from(network, base)
+    return save_difference(file, network.state_dict(), method, network.config.as_dict(), method)
 
 
 def unfolded_stem(given: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:

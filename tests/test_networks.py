@@ -273,7 +273,7 @@ def test_impossible_data(fields, message):
 
 
 def test_shipped_weights_that_do_not_exist_are_named():
-    with pytest.raises(InputError, match=r"no weights of 'mask-fpn' with mapping 'sparse' are shipped.*mask-rcnn"):
+    with pytest.raises(InputError, match=r"no weights 'mask-fpn-sparse' are shipped.*mask-rcnn"):
         load_segmenter("mask-fpn", mapping="sparse")
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from segmentation.training_data import discernible
+from segmentation.training_data import SceneData, discernible
 from segmentation.visibility import MIN_AREA_PX, outline_snr, rose_snr, visible
 from simulate import Measurement, SceneConfig, make_scene
 
@@ -84,8 +84,8 @@ def test_in_a_heap_of_equals_each_is_far_from_the_film_and_no_outline_is_sure():
     assert (outline_snr(frame, labels, peak_counts=50.0, ratio=0.1)[inside] < 1e-6).all()
     assert outline_snr(frame, np.where(labels == 6, 6, 0).astype(np.int32), peak_counts=50.0).size == 1
     full = Measurement(frame, np.ones(frame.shape, bool))
-    assert not np.isin(inside + 1, discernible(labels, frame, full, 50.0)).any()
-    np.testing.assert_array_equal(discernible(labels, frame, full, None), labels)
+    assert not np.isin(inside + 1, discernible(labels, frame, full, 50.0, SceneData())).any()
+    np.testing.assert_array_equal(discernible(labels, frame, full, None, SceneData()), labels)
 
 
 def test_particles_that_no_sample_fell_on_are_no_targets():
@@ -94,7 +94,7 @@ def test_particles_that_no_sample_fell_on_are_no_targets():
     mask = np.zeros(frame.shape, bool)
     mask[40:60:4, 40:60:4] = True
     mask[5, 5:7] = True
-    assert set(np.unique(discernible(labels, frame, Measurement(frame, mask), None))) == {0, 1}
+    assert set(np.unique(discernible(labels, frame, Measurement(frame, mask), None, SceneData()))) == {0, 1}
 
 
 @pytest.mark.parametrize("labels", [np.zeros((32, 32), np.int32), np.eye(32, dtype=np.int32)])

@@ -12,11 +12,12 @@ from cs_recon.bench.memory import measured
 from cs_recon.device import pick_device
 from cs_recon.reconstruction import reconstruct
 from segmentation.instances import Instances
-from segmentation.learned import load_segmenter, shipped_name
+from segmentation.learned import load_segmenter
 from segmentation.mapping import FEATURES, RECONSTRUCT, SPARSE
 from segmentation.methods import segment, segmenters
 from segmentation.models.family import ARCHITECTURES
 from segmentation.scores import coco_ap, score
+from segmentation.shipped import shipped_name
 from simulate.errors import InputError, nearest_name
 
 if TYPE_CHECKING:

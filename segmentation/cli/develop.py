@@ -100,8 +100,8 @@ def _train_recon(options: argparse.Namespace) -> None:
 def _train_segment(options: argparse.Namespace) -> None:
     from cs_recon import distributed
     from cs_recon.config import load_config
-    from segmentation.learned import shipped_name
     from segmentation.operating_point import choose_operating_point
+    from segmentation.shipped import shipped_name
     from segmentation.train_segment import TRAININGS, save_segmenter, train_segment
 
     _check_network(options.method, TRAININGS)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from cs_recon.learned import UNROLLED
 from cs_recon.reconstruction import reconstructors
-from segmentation.learned import shipped_name
 from segmentation.mapping import FEATURES, RECONSTRUCT, SPARSE
 from segmentation.methods import segmenters
+from segmentation.shipped import shipped_name
 from segmentation.study.config import ScanChoice
 from segmentation.study.frames import FrameSpec, frame_specs
 from segmentation.study.methods import Method, reconstructor_weights, segmenter_weights

@@ -1,0 +1,72 @@
+"""Weights that hold only what they do not share with shipped ones, and the shipped detector of features."""
+
+from importlib.resources import files
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from cs_recon.checkpoint import load_weights, save_weights
+from segmentation.learned import load_segmenter
+from segmentation.shipped import read_weights, save_difference, shipped_file
+from segmentation.transfer import carry_over, start_from
+from simulate import InputError
+
+METHOD = "mask-rcnn"
+
+
+@pytest.fixture
+def whole():
+    with shipped_file(METHOD) as file:
+        return load_weights(file, METHOD)
+
+
+def test_only_what_differs_is_stored_and_all_comes_back(whole, tmp_path):
+    changed = {**whole.tensors, "rpn.head.cls_logits.bias": whole.tensors["rpn.head.cls_logits.bias"] + 1}
+    file = tmp_path / "a.safetensors"
+    digest = save_difference(file, changed, METHOD, whole.config, METHOD)
+    with safe_open(file, framework="pt") as opened:
+        assert list(opened.keys()) == ["rpn.head.cls_logits.bias"]
+    found = read_weights(file, (METHOD,))
+    assert found.config == whole.config
+    assert found.sha256 == digest != whole.sha256
+    assert found.tensors.keys() == changed.keys()
+    assert all(torch.equal(found.tensors[name], value) for name, value in changed.items())
+    network = load_segmenter(METHOD, weights=str(file)).network
+    assert start_from(network, file) == sorted(changed)
+    torch.testing.assert_close(network.rpn.head.cls_logits.bias.data, changed["rpn.head.cls_logits.bias"].float())
+
+
+def test_a_file_that_differs_from_another_version_is_refused(whole, tmp_path):
+    config = {**whole.config, "base": METHOD, "base_sha256": "0" * 64}
+    save_weights(tmp_path / "a.safetensors", {"x": torch.zeros(1)}, METHOD, config)
+    with pytest.raises(InputError, match="differs from the weights 'mask-rcnn' of another version"):
+        load_segmenter(METHOD, weights=str(tmp_path / "a.safetensors"))
+
+
+@pytest.mark.parametrize("base", ["../weights/mask-rcnn", "resnet", "", 3])
+def test_the_base_is_one_of_the_shipped_weights_and_no_path(base, whole, tmp_path):
+    save_weights(tmp_path / "a.safetensors", {"x": torch.zeros(1)}, METHOD, {**whole.config, "base": base})
+    with pytest.raises(InputError, match=r"no weights .* are shipped; .* choose one of mask-fpn, mask-rcnn"):
+        load_segmenter(METHOD, weights=str(tmp_path / "a.safetensors"))
+
+
+def test_a_base_of_another_network_is_refused(whole, tmp_path):
+    with pytest.raises(InputError, match="the weights lack"):
+        save_difference(tmp_path / "a.safetensors", {"x": torch.zeros(1)}, METHOD, whole.config, METHOD)
+    with pytest.raises(InputError, match="holds weights of mask-rcnn; expected u-net"):
+        save_difference(tmp_path / "a.safetensors", dict(whole.tensors), "u-net", whole.config, METHOD)
+
+
+def test_the_shipped_detector_of_features_is_that_of_images_carried_over(tmp_path):
+    shipped = load_segmenter(METHOD, mapping="features").network
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    carry_over(tmp_path / "a.safetensors", METHOD, shipped.config.operating_point)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    again = load_segmenter(METHOD, weights=str(tmp_path / "a.safetensors"), mapping="features").network
+    assert again.config == shipped.config
+    for name, value in again.state_dict().items():
+        assert torch.equal(value, shipped.state_dict()[name]), name
+    file = files("segmentation") / "weights" / "mask-rcnn-features.safetensors"
+    assert len(file.read_bytes()) < 100_000
