@@ -22,7 +22,7 @@ from segmentation.mapping import RECONSTRUCT, SPARSE, feature_maps, image_maps
 from segmentation.split import depth_map
 from segmentation.visibility import MIN_AREA_PX, outline_snr, visible
 from simulate.detector import measure
-from simulate.errors import InputError, check_within
+from simulate.errors import InputError, check_count, check_within
 from simulate.random_scenes import random_config
 from simulate.scenes import make_scene
 from simulate.schemes import scan_path
@@ -99,9 +99,8 @@ class SceneData:
             raise InputError(f"min_ratio is {self.min_ratio}; expected a ratio above 0 and at most 1")
         check_within(self.target_snr, "target_snr")
         check_within(self.outline_snr, "outline_snr")
-        check_within(self.fewest_samples, "fewest_samples")
-        if self.distinct < 0:
-            raise InputError(f"distinct is {self.distinct}; expected 0 (every image a new one) or more")
+        check_count(self.fewest_samples, "fewest_samples")
+        check_count(self.distinct, "distinct")
 
 
 @dataclass(frozen=True, eq=False)

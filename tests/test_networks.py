@@ -265,6 +265,10 @@ def test_overlaps_of_many_boxes_equal_torchvision(monkeypatch):
         ({"min_ratio": 0.0}, "min_ratio"),
         ({"blur_share": 1.5}, "blur_share"),
         ({"distinct": -1}, "distinct"),
+        ({"fast_share": 2.0}, "fast_share"),
+        ({"target_snr": -1.0}, "target_snr"),
+        ({"outline_snr": float("nan")}, "outline_snr"),
+        ({"fewest_samples": 1.5}, "fewest_samples is 1.5; expected a whole number"),
     ],
 )
 def test_impossible_data(fields, message):

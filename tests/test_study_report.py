@@ -159,6 +159,20 @@ def test_the_report_holds_its_figures_and_needs_nothing_else(study):
     assert figures == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
 
 
+def test_tables_are_written_with_all_digits(study):
+    folder, rows = study
+    write_report(folder, examples=False)
+    tables = {path.stem: pd.read_csv(path) for path in (folder / "tables").glob("*.csv")}
+    assert tables.keys() == {"accuracy", "equal-cost", "smallest", "means"}
+    one = tables["accuracy"].iloc[-1]
+    cell = rows[
+        (rows["pairing"] == "") & (rows["scheme"] == one["scheme"]) & (rows["ratio"] == one["ratio"])
+        & (rows["peak_counts"] == one["peak_counts"]) & (rows["model"] == one["model"])
+    ]  # fmt: skip
+    assert one["mean"] == pytest.approx(cell["average_precision@0.5"].mean(), rel=1e-12)
+    assert one["frames"] == len(cell)
+
+
 def test_text_from_outside_is_escaped(study, tmp_path):
     _, rows = study
     evil = rows.copy()

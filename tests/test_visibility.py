@@ -86,6 +86,7 @@ def test_in_a_heap_of_equals_each_is_far_from_the_film_and_no_outline_is_sure():
     full = Measurement(frame, np.ones(frame.shape, bool))
     assert not np.isin(inside + 1, discernible(labels, frame, full, 50.0, SceneData())).any()
     np.testing.assert_array_equal(discernible(labels, frame, full, None, SceneData()), labels)
+    np.testing.assert_array_equal(discernible(labels, frame, full, 50.0, SceneData(outline_snr=0.0)), labels)
 
 
 def test_particles_that_no_sample_fell_on_are_no_targets():
@@ -94,7 +95,9 @@ def test_particles_that_no_sample_fell_on_are_no_targets():
     mask = np.zeros(frame.shape, bool)
     mask[40:60:4, 40:60:4] = True
     mask[5, 5:7] = True
-    assert set(np.unique(discernible(labels, frame, Measurement(frame, mask), None, SceneData()))) == {0, 1}
+    seen = Measurement(frame, mask)
+    assert set(np.unique(discernible(labels, frame, seen, None, SceneData()))) == {0, 1}
+    assert set(np.unique(discernible(labels, frame, seen, None, SceneData(fewest_samples=2)))) == {0, 1, 2}
 
 
 @pytest.mark.parametrize("labels", [np.zeros((32, 32), np.int32), np.eye(32, dtype=np.int32)])

@@ -1,4 +1,4 @@
-"""The report of a study: one HTML file that needs nothing else, and its figures as PNG and SVG."""
+"""The report of a study: one HTML file that needs nothing else, its figures as PNG and SVG, its tables as CSV."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ def write_report(
     folder : path
         Of a study, finished or not.
     out : path, optional
-        Where to write; into the study's folder by default. Figures go to ``figures/`` beside the report.
+        Where to write; into the study's folder by default. Figures go to ``figures/`` beside the report, tables to
+        ``tables/``.
     examples : bool
         Whether to scan one frame again for pictures; that needs the methods and weights of the study.
 
@@ -77,7 +78,7 @@ def write_report(
     rows = read_rows(source)
     record = _record(source / PROVENANCE)
     target = make_folder(out or source)
-    page = _Page(make_folder(target / "figures"))
+    page = _Page(make_folder(target / "figures"), make_folder(target / "tables"))
     good: Any = rows[rows["error"] == ""]
     page.say(
         f"{len(rows)} cases on {rows['frame'].nunique()} frames, {len(rows) - len(good)} of them failed. Means are "
@@ -97,10 +98,10 @@ def write_report(
 
 
 class _Page:
-    """Sections of HTML, and the figures among them."""
+    """Sections of HTML, and the figures and tables among them."""
 
-    def __init__(self, figures: Path) -> None:
-        self.figures, self.parts, self.sections = figures, [], []
+    def __init__(self, figures: Path, tables: Path) -> None:
+        self.figures, self.tables, self.parts, self.sections = figures, tables, [], []
 
     def section(self, title: str) -> None:
         name = title.lower().replace(" ", "-")
@@ -113,7 +114,10 @@ class _Page:
     def list(self, texts: Sequence[str]) -> None:
         self.parts.append("<ul>" + "".join(f"<li>{html.escape(text)}</li>" for text in texts) + "</ul>")
 
-    def table(self, table: pd.DataFrame) -> None:
+    def table(self, name: str, table: pd.DataFrame) -> None:
+        """Write a table as CSV, with all digits, and put it into the page."""
+        with atomic_path(self.tables / f"{name}.csv") as temporary:
+            table.to_csv(temporary, index=False)
         written = table.to_html(index=False, float_format=lambda value: f"{value:.4g}", border=0, na_rep="")
         self.parts.append(f'<div class="scroll">{written}</div>')
 
@@ -154,6 +158,7 @@ def _accuracy(page: _Page, good: Any) -> None:
     if len(imaged):
         caption = "PSNR of the reconstruction against sampling ratio."
         page.figure("psnr", size, caption, lambda f: draw_curves(f, imaged, "psnr_db", "PSNR (dB)"))
+    page.table("accuracy", table)
     curves = table[table["scheme"] != "raster"]
     told = falls(curves, "ratio", ["scheme", "peak_counts", "recon", "model"])
     if not told:
@@ -186,7 +191,7 @@ def _costs(page: _Page, rows: pd.DataFrame) -> None:
         "difference, hung on the sparse curve.",
         lambda f: draw_equal_cost(f, chosen, LABEL),
     )  # fmt: skip
-    page.table(compared)
+    page.table("equal-cost", compared)
 
 
 def _small(page: _Page, good: Any) -> None:
@@ -201,7 +206,7 @@ def _small(page: _Page, good: Any) -> None:
     size = (2.2 + 2.8 * min(4, max(1, first["scheme"].nunique() - 1)), 3.6)
     caption = f"Diameter from which on half of the particles are found ({name}); open: beyond the sizes there were."
     page.figure("smallest", size, caption, lambda f: draw_smallest(f, first))
-    page.table(table)
+    page.table("smallest", table)
 
 
 def _examples(page: _Page, record: dict[str, Any], good: Any) -> None:
@@ -246,11 +251,11 @@ def _tables(page: _Page, rows: pd.DataFrame) -> None:
     ]  # fmt: skip
     by = ["pairing", "paired_scheme", "paired_ratio", "peak_counts", "recon", "model"]
     if len(good):
-        page.table(good.groupby(by, sort=False)[columns].mean().reset_index())
+        page.table("means", good.groupby(by, sort=False)[columns].mean().reset_index())
     failed = untyped[untyped["error"] != ""]
     if len(failed):
         page.section("Failed cases")
-        page.table(failed.groupby("error", sort=False).size().rename("cases").reset_index())
+        page.table("failed", failed.groupby("error", sort=False).size().rename("cases").reset_index())
 
 
 def _provenance(page: _Page, record: dict[str, Any]) -> None:
