@@ -23,7 +23,7 @@ from segmentation.split import depth_map
 from segmentation.visibility import MIN_AREA_PX, outline_snr, visible
 from simulate.detector import measure
 from simulate.errors import InputError, check_count, check_within
-from simulate.random_scenes import random_config
+from simulate.random_scenes import ordinary_config, random_config
 from simulate.scenes import make_scene
 from simulate.schemes import scan_path
 
@@ -48,6 +48,9 @@ class SceneData:
         Folders of real labelled images, of which the training splits are used; without any their share is simulated.
     real_share : float
         Share of images cut from real ones; the rest are simulated scenes.
+    ordinary_share : float
+        Share of the simulated scenes that are as a microscopist would choose them (`simulate.ordinary_config`); the
+        rest are of all kinds (`simulate.random_config`), heaps and coarse grain among them.
     noisy_share, sparse_share : float
         Shares of images with counting noise on a full scan, and of sparse scans; the rest stay clean.
     denoised_share : float
@@ -74,6 +77,7 @@ class SceneData:
     size: int = 256
     real_folders: tuple[str, ...] = ()
     real_share: float = 0.4
+    ordinary_share: float = 0.0
     noisy_share: float = 0.35
     sparse_share: float = 0.45
     denoised_share: float = 0.3
@@ -181,7 +185,10 @@ class LabelledScenes(Dataset[Sample]):
     def _frame(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.int32], bool]:
         if rng.random() < self.config.real_share and self.real:
             return *crop_labelled(self.real[rng.integers(len(self.real))], self.config.size, rng), False
-        scene = make_scene(random_config(rng, (self.config.size, self.config.size)), rng=rng)
+        # A share of 0 draws nothing: the scenes of a seed stay what they were.
+        ordinary = self.config.ordinary_share > 0 and rng.random() < self.config.ordinary_share
+        draw = ordinary_config if ordinary else random_config
+        scene = make_scene(draw(rng, (self.config.size, self.config.size)), rng=rng)
         return scene.frame, scene.labels, True
 
     def _scan(self, frame: NDArray[np.float32], rng: np.random.Generator) -> tuple[Measurement, float | None]:

@@ -18,7 +18,7 @@ from simulate.movie_config import MovieConfig
 from simulate.movie_scan import measure_movie, movie_paths
 from simulate.optics import Probe
 from simulate.projection import ProjectedCell, project_columns
-from simulate.random_scenes import random_config, random_crystal
+from simulate.random_scenes import ordinary_config, random_config, random_crystal
 from simulate.readout import Detector
 from simulate.registry import Registry
 from simulate.reorder import reorder
@@ -67,6 +67,7 @@ __all__ = [
     "measure",
     "measure_movie",
     "movie_paths",
+    "ordinary_config",
     "project_columns",
     "random_config",
     "random_crystal",

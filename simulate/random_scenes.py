@@ -20,6 +20,44 @@ _LARGEST_DEPTH = 2.5
 """Particles of a larger optical depth would be flat: their thickness no longer shows."""
 
 
+def ordinary_config(rng: np.random.Generator, shape: tuple[int, int] = (256, 256)) -> SceneConfig:
+    """Draw a scene as a microscopist would choose it: 3 to 150 clear particles of 8 to 32 pixels, apart or touching.
+
+    Parameters, return value
+        As of `random_config`.
+
+    Examples
+    --------
+    >>> 3 <= ordinary_config(np.random.default_rng(0)).n_particles <= 150
+    True
+    """
+    pixel_nm = float(rng.uniform(0.2, 0.8))
+    diameter_px = float(np.exp(rng.uniform(np.log(8.0), np.log(min(32.0, min(shape) / 5)))))
+    coverage = float(rng.uniform(0.05, 0.18))
+    n_particles = int(np.clip(coverage * shape[0] * shape[1] / (np.pi / 4 * diameter_px**2), 3, 150))
+    mode = str(rng.choice(["haadf", "bf"], p=[0.8, 0.2]))
+    particle_depth = MODES[mode].depth_per_nm(MATERIALS["Au"]) * diameter_px * pixel_nm
+    film_depth = min(particle_depth, 2.0) / float(rng.uniform(1.5, 6.0))
+    return SceneConfig(
+        shape=shape,
+        pixel_size_nm=pixel_nm,
+        n_particles=n_particles,
+        diameter_nm=diameter_px * pixel_nm,
+        diameter_spread=float(rng.uniform(0.05, 0.25)),
+        shapes=tuple(rng.choice(["sphere", "ellipsoid", "cube", "rod", "octahedron"], 2, replace=False)),
+        materials=("Au",),
+        arrangement=str(rng.choice(["hard-core", "random", "clustered"], p=[0.6, 0.25, 0.15])),
+        support=Support(
+            thickness_nm=film_depth / MODES[mode].depth_per_nm(MATERIALS["C"]),
+            texture=float(rng.uniform(0.01, 0.06)),
+            texture_nm=float(rng.uniform(1.0, 4.0)) * pixel_nm,
+            ramp=float(rng.uniform(0, 0.3)),
+        ),
+        probe=Probe(float(rng.uniform(0.8, 2.0)) * pixel_nm),
+        mode=mode,
+    )
+
+
 def random_config(rng: np.random.Generator, shape: tuple[int, int] = (256, 256)) -> SceneConfig:
     """Draw scene parameters.
 
