@@ -138,9 +138,11 @@ def carry_over(file: str | os.PathLike[str], method: str, operating_point: float
     """
     with shipped_file(method) as base:
         weights = read_weights(base, (method,))
+        # How many features there are is the reconstruction network's business, not that of the detector of images.
+        settings = {name: value for name, value in weights.config.items() if name != "feature_channels"}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # of the spare channels, which nothing sees yet
-            network = make_network(method, {**weights.config, "mapping": FEATURES, "operating_point": operating_point})
+            network = make_network(method, {**settings, "mapping": FEATURES, "operating_point": operating_point})
         start_from(network, base)
     return save_difference(file, network.state_dict(), method, network.config.as_dict(), method)
 

@@ -47,6 +47,11 @@ def run_views(network: ParticleNetwork, maps: Tensor, views: int, *, regions: bo
     dict of str to Tensor
         ``boxes`` (N, 4), ``scores`` (N,), best first, and ``masks`` (N, 28, 28); or maps (H, W) by name.
     """
+    if maps.shape[1] != network.entry.channels:
+        raise InputError(
+            f"the network takes {network.entry.channels} maps and mapping {network.config.mapping!r} gives "
+            f"{maps.shape[1]}; expected weights trained on the features of this reconstruction network"
+        )
     found = []
     sides = [side * network.entry.stride for side in maps.shape[-2:]]
     for axes in POSITIONS[:views]:

@@ -6,13 +6,17 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from cs_recon import reconstruct
 from cs_recon.checkpoint import load_weights, save_weights
+from segmentation import segment
 from segmentation.learned import load_segmenter
+from segmentation.models.family import make_network
 from segmentation.shipped import read_weights, save_difference, shipped_file
 from segmentation.transfer import carry_over, start_from
-from simulate import InputError
+from simulate import InputError, SceneConfig, make_scene, measure, scan_path
 
 METHOD = "mask-rcnn"
+SCENE = make_scene(SceneConfig(shape=(128, 160), n_particles=10, diameter_nm=8), rng=3)
 
 
 @pytest.fixture
@@ -68,5 +72,21 @@ def test_the_shipped_detector_of_features_is_that_of_images_carried_over(tmp_pat
     assert again.config == shipped.config
     for name, value in again.state_dict().items():
         assert torch.equal(value, shipped.state_dict()[name]), name
+    scan = measure(SCENE.frame, scan_path("random", SCENE.frame.shape, 0.2, rng=1), peak_counts=100, rng=2)
+    image = reconstruct(scan)
+    point = shipped.config.operating_point
+    by_image = segment(image, METHOD, min_score=point)
+    for seen in (scan, image):
+        found = segment(seen, METHOD, mapping="features", min_score=point)
+        assert len(found) == len(by_image) > 5
+        assert (found.labels != by_image.labels).mean() < 0.002
     file = files("segmentation") / "weights" / "mask-rcnn-features.safetensors"
     assert len(file.read_bytes()) < 100_000
+
+
+def test_weights_of_other_features_are_refused(whole, tmp_path):
+    network = make_network(METHOD, {**whole.config, "mapping": "features", "feature_channels": 36})
+    save_weights(tmp_path / "a.safetensors", network.state_dict(), METHOD, network.config.as_dict())
+    scan = measure(SCENE.frame, scan_path("random", SCENE.frame.shape, 0.2, rng=1), peak_counts=100, rng=2)
+    with pytest.raises(InputError, match="takes 36 maps and mapping 'features' gives 40"):
+        segment(scan, METHOD, weights=str(tmp_path / "a.safetensors"))
