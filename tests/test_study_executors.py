@@ -99,6 +99,31 @@ def test_a_job_that_kills_its_process_is_a_row_with_an_error_and_the_rest_go_on(
     }
 
 
+def processes_of(job):
+    return [{"key": case.key, "error": "", "process": os.getpid()} for case in job]
+
+
+def test_processes_stay_for_the_next_study_in_a_with_statement_and_end_with_it():
+    from segmentation.study import expand, jobs_of
+
+    jobs = jobs_of(expand(CONFIG))
+    with local_processes(1) as workers:
+        first, second = ({row["process"] for _, new in workers(jobs, processes_of) for row in new} for _ in range(2))
+        assert first == second
+        dead = [row for _, new in workers(jobs[2:8], die_on_the_second) for row in new]
+        assert any(row["error"] for row in dead)
+        third = workers(jobs, processes_of)
+        (one,) = {row["process"] for row in next(third)[1]}
+        third.close()
+        assert {one} == {row["process"] for _, new in workers(jobs, processes_of) for row in new} != first
+        os.kill(one, 0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(one, 0)
+    alone = local_processes(1)
+    first, second = ({row["process"] for _, new in alone(jobs, processes_of) for row in new} for _ in range(2))
+    assert first != second
+
+
 def test_an_executor_that_is_closed_stops_its_workers():
     from segmentation.study import expand, jobs_of
 

@@ -63,6 +63,7 @@ def add_commands(commands: Any) -> None:
 
 def _plan(options: argparse.Namespace) -> None:
     import math
+    from contextlib import nullcontext
 
     from segmentation.study import Target, Wish, inline, local_processes, plan
     from segmentation.study.plan_output import describe_plan, write_plan
@@ -78,8 +79,8 @@ def _plan(options: argparse.Namespace) -> None:
     )
     config, shape = _study(options)
     shape = tuple(options.shape) if options.shape else shape or frame_shape(config)
-    executor = local_processes(options.workers) if options.workers > 1 else inline
-    found, _ = plan(config, wish, options.out, shape=shape, rounds=options.rounds, executor=executor, progress=True)
+    with local_processes(options.workers) if options.workers > 1 else nullcontext(inline) as executor:
+        found, _ = plan(config, wish, options.out, shape=shape, rounds=options.rounds, executor=executor, progress=True)
     say(describe_plan(found))
     for name, path in write_plan(found, config, options.out, shape, seed=options.seed).items():
         say(f"{name.capitalize()}: {path}")

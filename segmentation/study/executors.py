@@ -45,27 +45,64 @@ def inline(jobs: Sequence[Job], work: Callable[[Job], list[Row]]) -> Generator[D
         yield job, work(job)
 
 
-def local_processes(n: int) -> Executor:
-    """Return an executor of `n` processes on this machine, each with its share of the cores.
+class local_processes:  # noqa: N801 - called like the other executors
+    """An executor of `n` processes on this machine, each with its share of the cores.
 
     A process that is killed costs its job and no other: the jobs that ran when it died are run again one at a time, and
     the one that kills its process again gives rows with an error.
 
-    A script that uses it must start its work under ``if __name__ == "__main__":``, for processes are spawned.
-    """
-    check_count(n, "number of workers", 1)
+    A script that uses it must start its work under ``if __name__ == "__main__":``, for processes are spawned. Each
+    study starts its own, which takes seconds; in a ``with`` statement they stay for the next one, until its end:
 
-    def run(jobs: Sequence[Job], work: Callable[[Job], list[Row]]) -> Generator[Done]:
+    >>> with local_processes(2) as workers:  # doctest: +SKIP
+    ...     found, rows = plan(config, wish, "plan", executor=workers)
+
+    Parameters
+    ----------
+    n : int
+        How many.
+    """
+
+    def __init__(self, n: int) -> None:
+        check_count(n, "number of workers", 1)
+        self.n, self._keeps = int(n), False
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> local_processes:
+        self._keeps = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._keeps = False
+        self._stop()
+
+    def __call__(self, jobs: Sequence[Job], work: Callable[[Job], list[Row]]) -> Generator[Done]:
+        """Run the jobs; see `Executor`."""
         queue = deque(jobs)
-        with _limited_threads(max(1, (os.cpu_count() or 1) // n)) as threads:
+        with _limited_threads(max(1, (os.cpu_count() or 1) // self.n)) as threads:
             while queue:
-                suspects = deque((yield from _pool(queue, work, int(n), threads=threads)))
+                self._pool = self._pool or _start(self.n, threads)
+                try:
+                    suspects = deque((yield from _run(self._pool, queue, work, ahead=AHEAD * self.n)))
+                finally:
+                    if not self._keeps:
+                        self._stop()
+                if suspects:
+                    self._stop()
                 while suspects:
                     # One at a time, so that it is sure which of them kills its process.
-                    for job in (yield from _pool(suspects, work, 1, threads=threads, ahead=1)):
+                    pool = _start(1, threads)
+                    try:
+                        killers = yield from _run(pool, suspects, work, ahead=1)
+                    finally:
+                        pool.shutdown(wait=True, cancel_futures=True)
+                    for job in killers:
                         yield job, failed_rows(job, _KILLED)
 
-    return run
+    def _stop(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def on_dask(scheduler: Any, *, timeout_s: float = 10.0) -> Executor:
@@ -100,16 +137,24 @@ def on_dask(scheduler: Any, *, timeout_s: float = 10.0) -> Executor:
     return run
 
 
-def _pool(
-    queue: deque[Job], work: Callable[[Job], list[Row]], n: int, *, threads: int, ahead: int = AHEAD
+def _start(n: int, threads: int) -> ProcessPoolExecutor:
+    pool = ProcessPoolExecutor(n, get_context("spawn"), _start_worker, (threads,))
+    try:
+        _check_that_it_works(pool)
+    except BaseException:
+        pool.shutdown(wait=True, cancel_futures=True)
+        raise
+    return pool
+
+
+def _run(
+    pool: ProcessPoolExecutor, queue: deque[Job], work: Callable[[Job], list[Row]], *, ahead: int
 ) -> Generator[Done, None, list[Job]]:
     """Run the queue in a pool of processes; return the jobs that were given out if one of the processes died."""
     running: dict[Future[list[Row]], Job] = {}
-    pool = ProcessPoolExecutor(min(n, len(queue)), get_context("spawn"), _start_worker, (threads,))
     try:
-        _check_that_it_works(pool)
         while queue or running:
-            while queue and len(running) < ahead * n:
+            while queue and len(running) < ahead:
                 running[pool.submit(work, queue[0])] = queue[0]
                 queue.popleft()
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -122,7 +167,8 @@ def _pool(
                 del running[future]
         return list(running.values())
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        for future in running:
+            future.cancel()
     return []
 
 
