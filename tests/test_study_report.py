@@ -173,6 +173,17 @@ def test_tables_are_written_with_all_digits(study):
     assert one["frames"] == len(cell)
 
 
+def test_of_a_study_run_again_with_other_weights_the_last_rows_count(study, tmp_path):
+    _, rows = study
+    RowStore(tmp_path).add(rows.assign(key="old-" + rows["key"], error="RuntimeError: of before").to_dict("records"))
+    RowStore(tmp_path).merge()
+    RowStore(tmp_path).add(rows.to_dict("records"))
+    page = write_report(tmp_path, examples=False).read_text(encoding="utf-8")
+    assert f"{len(rows)} cases on" in page
+    assert f"{len(rows)} earlier rows of the same settings" in page
+    assert "of before" not in page
+
+
 def test_text_from_outside_is_escaped(study, tmp_path):
     _, rows = study
     evil = rows.copy()

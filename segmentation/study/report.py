@@ -16,7 +16,7 @@ from segmentation.study.evaluate import run_example
 from segmentation.study.report_figures import draw_curves, draw_equal_cost, draw_examples, draw_smallest, way_name
 from segmentation.study.smallest import smallest_found
 from segmentation.study.store import read_rows
-from segmentation.study.sweep import PROVENANCE
+from segmentation.study.sweep import GROUPS, PROVENANCE
 from simulate.atomic import atomic_path, make_folder
 from simulate.errors import InputError
 from simulate.figures import canvas
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ACCURACY, LABEL = "average_precision@0.5", "AP at IoU 0.5"
+SETTING = ("frame", "source", "frame_seed", "scheme", "ratio", "model")
+"""What tells two rows of a cell apart."""
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1b1f24; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-bottom: 1px solid #d8dee4; padding-bottom: .2rem; }
@@ -75,7 +77,9 @@ def write_report(
     >>> write_report("cs-stem-study")  # doctest: +SKIP
     """
     source = Path(folder)
-    rows = read_rows(source)
+    every = read_rows(source)
+    # A study run again with other weights leaves its earlier rows beside the new ones.
+    rows = every.drop_duplicates([*SETTING, *GROUPS], keep="last", ignore_index=True)
     record = _record(source / PROVENANCE)
     target = make_folder(out or source)
     page = _Page(make_folder(target / "figures"), make_folder(target / "tables"))
@@ -84,6 +88,8 @@ def write_report(
         f"{len(rows)} cases on {rows['frame'].nunique()} frames, {len(rows) - len(good)} of them failed. Means are "
         "over frames, bands are 95 % bootstraps over frames."
     )
+    if len(rows) < len(every):
+        page.say(f"{len(every) - len(rows)} earlier rows of the same settings, by other weights, are left out.")
     _accuracy(page, good)
     _costs(page, rows)
     _small(page, good)

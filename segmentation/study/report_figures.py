@@ -111,7 +111,7 @@ def draw_examples(figure: Figure, examples: Sequence[tuple[str, Example]]) -> No
             ("truth", outline_overlay(one.frame.image, one.frame.labels)),
             (name, sampled_frame(one.scan)),
             ("reconstruction" if one.image is not None else "no reconstruction", outline_overlay(image, nothing)),
-            (f"{len(one.found)} found of {len(one.frame.diameters_px)}", outline_overlay(image, one.found)),
+            (f"{len(one.found)} found, {len(one.frame.diameters_px)} true", outline_overlay(image, one.found)),
         )
         for axes, (title, picture) in zip(row, pictures, strict=True):
             axes.imshow(picture, cmap="gray", interpolation="nearest")
