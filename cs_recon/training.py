@@ -196,22 +196,21 @@ def _train(
 ) -> dict[str, Tensor]:
     model, config, first = state.model, state.config, distributed.rank() == 0
     log = TrainingLog(state.folder / "log.csv", state.step)
-    progress = tqdm(
-        total=config.steps, initial=state.step, unit="step", desc="train", smoothing=0.05, disable=not first
-    )
     model.train()
-    for step, batch in zip(range(state.step, config.steps), batches(state.step), strict=False):
-        parts = _step(state, losses, batch)
-        state.step = step + 1
-        log.add(parts)
-        progress.update()
-        if state.step % config.save_every == 0 or state.step == config.steps:
-            found = {} if check is None else check(state.step, state.averaged)
-            if first:
-                progress.set_postfix_str(log.write(state.step, config.rate(step), found))
-                state.save()
-                log.draw(now=state.step == config.steps)
-    progress.close()
+    with tqdm(
+        total=config.steps, initial=state.step, unit="step", desc="train", smoothing=0.05, disable=not first
+    ) as progress:
+        for step, batch in zip(range(state.step, config.steps), batches(state.step), strict=False):
+            parts = _step(state, losses, batch)
+            state.step = step + 1
+            log.add(parts)
+            progress.update()
+            if state.step % config.save_every == 0 or state.step == config.steps:
+                found = {} if check is None else check(state.step, state.averaged)
+                if first:
+                    progress.set_postfix_str(log.write(state.step, config.rate(step), found))
+                    state.save()
+                    log.draw(now=state.step == config.steps)
     return state.averaged
 
 

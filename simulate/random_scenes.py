@@ -32,7 +32,7 @@ def ordinary_config(rng: np.random.Generator, shape: tuple[int, int] = (256, 256
     True
     """
     pixel_nm = float(rng.uniform(0.2, 0.8))
-    diameter_px = float(np.exp(rng.uniform(np.log(8.0), np.log(min(32.0, min(shape) / 5)))))
+    diameter_px = float(np.exp(rng.uniform(np.log(8.0), np.log(max(8.0, min(32.0, min(shape) / 5))))))
     coverage = float(rng.uniform(0.05, 0.18))
     n_particles = int(np.clip(coverage * shape[0] * shape[1] / (np.pi / 4 * diameter_px**2), 3, 150))
     mode = str(rng.choice(["haadf", "bf"], p=[0.8, 0.2]))

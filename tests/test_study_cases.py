@@ -191,6 +191,7 @@ def test_an_empty_split_is_refused(folder):
         ("[frames]\ngenerator = 'easy'", "generator is 'easy'"),
         ("[frames]\nn = 0", "no frames"),
         ("[frames]\nsize = 8", "size is 8"),
+        ("[frames.scene]\nn_particles = 3", "a scene is given and generator is 'ordinary'"),
         ("[frames]\nsplit = 'tests'", "did you mean 'test'"),
         ("[scan]\nhardware = 'fast'", "unknown scan hardware 'fast'"),
         ("[scan]\ndwell_us = 0", "dwell_us is 0"),

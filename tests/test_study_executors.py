@@ -4,7 +4,10 @@ import logging
 import os
 import signal
 import socket
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -21,6 +24,7 @@ CONFIG = StudyConfig(
     segmenters=("threshold", "threshold:level=otsu"),
     frames=FrameChoice(n=4, size=64),
 )
+ROOT = Path(__file__).parents[1]
 TIMES = ["seconds_reconstruct", "seconds_segment"]
 
 
@@ -122,6 +126,48 @@ def test_processes_stay_for_the_next_study_in_a_with_statement_and_end_with_it()
     alone = local_processes(1)
     first, second = ({row["process"] for _, new in alone(jobs, processes_of) for row in new} for _ in range(2))
     assert first != second
+
+
+ORPHANING = """
+import os, time
+from segmentation.study import local_processes
+
+def slow(job):
+    time.sleep(0.3)
+    return [{"process": os.getpid()}]
+
+if __name__ == "__main__":
+    for _, rows in local_processes(1)([[number] for number in range(1000)], slow):
+        print(rows[0]["process"], flush=True)
+"""
+
+
+def runs(process):
+    """Whether a process is there and no zombie, which a container's first process may never bury."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes as Linux shows them")
+def test_workers_end_with_a_study_that_is_killed(tmp_path):
+    script = tmp_path / "study.py"
+    script.write_text(ORPHANING)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    study = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment)
+    assert study.stdout is not None
+    worker = int(study.stdout.readline())
+    assert runs(worker)
+    study.kill()
+    study.wait()
+    study.stdout.close()
+    for _ in range(100):
+        if not runs(worker):
+            return
+        time.sleep(0.1)
+    os.kill(worker, signal.SIGKILL)
+    raise AssertionError("the worker outlived its study")
 
 
 def test_an_executor_that_is_closed_stops_its_workers():

@@ -193,6 +193,10 @@ def test_a_setting_that_reaches_a_target_by_chance_is_no_steady_one():
         (["--target", "f1>0.5", "--like", "nowhere.tif"], "nowhere.tif"),
         (["--target", "f1>0.5", "--max-dose", "-1"], "max_dose"),
         (["--target", "f1>0.5", "--real-folder", "nowhere"], "nowhere"),
+        (["--target", "f1>0.5", "--seed", "-1"], "--seed is -1"),
+        (["--target", "f1>0.5", "--shape", "128", "0"], "--shape, width is 0"),
+        (["--target", "f1>0.5", "--pixel-size-nm", "0"], "pixel size is 0"),
+        (["--target", "f1>0.5", "--beam-current-pA", "0"], "no beam current"),
         ([], "--target"),
     ],
 )
@@ -201,6 +205,14 @@ def test_bad_options_are_one_line(options, message, tmp_path, capsys):
     error = capsys.readouterr().err.strip()
     assert message in error
     assert "\n" not in error
+
+
+def test_a_study_of_which_nothing_succeeded_gives_no_plan(planned, tmp_path, monkeypatch):
+    _, _, rows = planned
+    failed = rows.assign(error="InputError: iterations is -1")
+    monkeypatch.setattr("segmentation.study.planning.sweep", lambda *_, **__: failed)
+    with pytest.raises(InputError, match="every case of the study failed: InputError: iterations is -1"):
+        plan(CONFIG, WISH, tmp_path, rounds=0)
 
 
 def test_rows_of_other_studies_in_the_folder_do_not_disturb(planned):

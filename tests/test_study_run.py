@@ -183,6 +183,12 @@ def test_the_command_runs_a_study_and_tells_of_failures(tmp_path, capsys):
     config.write_text(config.read_text().replace("0.2", "0.005"))
     assert main(["study", str(config), "--out", str(tmp_path / "out")]) == 0
     assert "1 failed: InputError" in capsys.readouterr().err
+    config.write_text(config.read_text().replace("'linear'", "'tv:iterations=-1'"))
+    assert main(["study", str(config), "--out", str(tmp_path / "none")]) == 2
+    error = capsys.readouterr().err
+    assert "failed: InputError: iterations is -1" in error
+    assert error.splitlines()[-1].startswith("cs-stem: error: every case failed; the 2 rows are kept in")
+    assert len(pd.read_parquet(tmp_path / "none" / "rows.parquet")) == 2
 
 
 @pytest.mark.parametrize(

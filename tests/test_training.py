@@ -331,6 +331,23 @@ def test_splits_never_mix_and_cover_everything(real_folder):
     assert held_out.clean.shape == (32, 32)
 
 
+@pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])
+def test_images_of_more_bits_are_stretched_and_hidden_files_skipped(real_folder, kind):
+    name = next(f"i{index}" for index in range(40) if split_of(f"i{index}") == "train")
+    (real_folder / "images" / f"{name}.png").unlink()
+    (real_folder / "images" / ".DS_Store").write_bytes(b"x")
+    deep = np.linspace(6000, 34000, 48 * 64).reshape(48, 64).astype(kind)
+    Image.fromarray(deep).save(real_folder / "images" / f"{name}.tif")
+    found = next(item for item in labelled_images(real_folder, "train") if item.name == name)
+    assert found.image.dtype == np.uint8
+    np.testing.assert_allclose(found.image, 255 * (deep - 6000.0) / 28000, atol=0.6)
+    if kind == np.float32:
+        deep[3, 4] = np.nan
+        Image.fromarray(deep).save(real_folder / "images" / f"{name}.tif")
+        with pytest.raises(InputError, match="no finite numbers"):
+            labelled_images(real_folder, "train")
+
+
 def test_labels_are_read_as_they_are_and_checked(real_folder):
     item = labelled_images(real_folder, "train")[0]
     assert set(np.unique(item.labels)) == {0, 1, 300}

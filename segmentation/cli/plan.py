@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segmentation.cli.tables import log
 from segmentation.cli.words import say
-from simulate.errors import InputError, check_count
+from simulate.errors import InputError, check_count, check_pixel_size
 
 if TYPE_CHECKING:
     import argparse
@@ -77,7 +78,16 @@ def _plan(options: argparse.Namespace) -> None:
         max_time_ms=math.inf if options.max_time is None else options.max_time,
         confidence=options.confidence,
     )
+    check_count(options.seed, "--seed")
+    for name, side in zip(("height", "width"), options.shape or (), strict=False):
+        check_count(side, f"--shape, {name}", 8)
+    if options.pixel_size_nm is not None:
+        check_pixel_size(options.pixel_size_nm)
     config, shape = _study(options)
+    if config.scan.beam_current_pA == 0:
+        raise InputError("the study has no beam current, so that its doses say nothing of dwell times; give it one")
+    if options.max_dose is not None and config.frames.generator != "scene" and not config.frames.pixel_size_nm:
+        log("--max-dose counts electrons detected per pixel: these frames have no pixel size in common")
     shape = tuple(options.shape) if options.shape else shape or frame_shape(config)
     with local_processes(options.workers) if options.workers > 1 else nullcontext(inline) as executor:
         found, _ = plan(config, wish, options.out, shape=shape, rounds=options.rounds, executor=executor, progress=True)

@@ -46,6 +46,8 @@ def _study(options: argparse.Namespace) -> None:
     rows = sweep(config, options.out, executor=executor, retry=options.retry, progress=True)
     for text, failed in rows[rows["error"] != ""].groupby("error", sort=False):
         log(f"{len(failed)} failed: {text}")
+    if all(rows["error"] != ""):
+        raise InputError(f"every case failed; the {len(rows)} rows are kept in {options.out / ROWS}, see above for why")
     table = cell_means(rows, _SHOWN)
     table.index = [_cell_name(*group) for group in table.index]
     table.index.name = f"mean over {rows['frame'].nunique()} frames"

@@ -84,6 +84,8 @@ class FrameChoice:
             check_count(getattr(self, name), f"frames: {name}", low)
         for folder in self.folders:
             check_kind(folder, "frames: a folder", str)
+        if self.generator != SCENE and self.scene != SceneConfig():
+            raise InputError(f'frames: a scene is given and generator is {self.generator!r}; expected "scene" with it')
         if self.n == 0 and not self.folders:
             raise InputError("the study has no frames: n is 0 and there are no folders; expected one of both")
         if self.pixel_size_nm != 0:

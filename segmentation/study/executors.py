@@ -12,7 +12,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -198,6 +199,14 @@ def _limited_threads(threads: int) -> Iterator[int]:
 
 def _start_worker(threads: int) -> None:
     torch.set_num_threads(threads)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is gone: killed, it cannot tell its workers to stop."""
+    if parent := parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def _on_client(

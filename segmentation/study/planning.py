@@ -77,6 +77,8 @@ def plan(
     while True:
         rows = pd.concat([sweep(one, folder, executor=executor, progress=progress) for one in studies])
         rows = rows.drop_duplicates("key", ignore_index=True)
+        if all(rows["error"] != ""):
+            raise InputError(f"every case of the study failed: {rows['error'].iloc[0]}")
         found = plan_from_rows(rows, wish, config.scan, size, pixel_size_nm=_pixel_size_nm(rows))
         if not found.wanted or rounds == 0:
             return found, rows
