@@ -16,7 +16,6 @@ from PIL import Image
 from cs_recon.calibrate import calibrate_sigma
 from cs_recon.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from cs_recon.config import load_config
-from cs_recon.real_images import labelled_images, split_of
 from cs_recon.train_recon import UnrolledTraining, train_recon, validation_pairs
 from cs_recon.training import LoopConfig, train
 from cs_recon.training_data import SCHEMES, PairConfig, ScanPairs
@@ -25,7 +24,6 @@ from cs_recon.unrolled import UnrolledConfig
 from simulate import InputError, schemes
 
 ROOT = Path(__file__).parents[1]
-SPLITS = ("train", "validation", "test")
 CPU = torch.device("cpu")
 TINY = UnrolledTraining(
     network=UnrolledConfig(steps=1, widths=(4, 4), levels=1, fast_steps=1),
@@ -303,62 +301,6 @@ def test_items_depend_on_seed_and_index_alone():
     first, again, other = (ScanPairs(config, seed, 10)[3] for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.scan.values, again.scan.values)
     assert not np.array_equal(first.clean, other.clean)
-
-
-@pytest.fixture
-def real_folder(tmp_path):
-    rng = np.random.default_rng(0)
-    for folder in ("images", "labels"):
-        (tmp_path / folder).mkdir()
-    for index in range(40):
-        Image.fromarray(rng.integers(0, 255, (48, 64), dtype=np.uint8)).save(tmp_path / "images" / f"i{index}.png")
-        labels = np.zeros((48, 64), np.uint16)
-        labels[5:20, 8:30] = 1
-        labels[25:40, 30:50] = 300
-        Image.fromarray(labels).save(tmp_path / "labels" / f"i{index}.png")
-    return tmp_path
-
-
-def test_splits_never_mix_and_cover_everything(real_folder):
-    names = {split: {item.name for item in labelled_images(real_folder, split)} for split in SPLITS}
-    assert sum(map(len, names.values())) == len(set.union(*names.values())) == 40
-    assert min(map(len, names.values())) > 0
-    assert all(split_of(name) == split for split, found in names.items() for name in found)
-    train = ScanPairs(PairConfig(size=32, real_folder=str(real_folder), real_share=1.0, crystal_share=0.0), 1, 5)
-    assert len(train.real) == len(names["train"])
-    assert train[0].clean.shape == (32, 32)
-    held_out = next(iter(validation_pairs(dataclasses.replace(TINY, data=train.config), 0.2)))
-    assert held_out.clean.shape == (32, 32)
-
-
-@pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])
-def test_images_of_more_bits_are_stretched_and_hidden_files_skipped(real_folder, kind):
-    name = next(f"i{index}" for index in range(40) if split_of(f"i{index}") == "train")
-    (real_folder / "images" / f"{name}.png").unlink()
-    (real_folder / "images" / ".DS_Store").write_bytes(b"x")
-    deep = np.linspace(6000, 34000, 48 * 64).reshape(48, 64).astype(kind)
-    Image.fromarray(deep).save(real_folder / "images" / f"{name}.tif")
-    found = next(item for item in labelled_images(real_folder, "train") if item.name == name)
-    assert found.image.dtype == np.uint8
-    np.testing.assert_allclose(found.image, 255 * (deep - 6000.0) / 28000, atol=0.6)
-    if kind == np.float32:
-        deep[3, 4] = np.nan
-        Image.fromarray(deep).save(real_folder / "images" / f"{name}.tif")
-        with pytest.raises(InputError, match="no finite numbers"):
-            labelled_images(real_folder, "train")
-
-
-def test_labels_are_read_as_they_are_and_checked(real_folder):
-    item = labelled_images(real_folder, "train")[0]
-    assert set(np.unique(item.labels)) == {0, 1, 300}
-    Image.fromarray(np.zeros((5, 5), np.uint16)).save(real_folder / "labels" / f"{item.name}.png")
-    with pytest.raises(InputError, match="labels of"):
-        labelled_images(real_folder, "train")
-    (real_folder / "labels" / f"{item.name}.png").unlink()
-    with pytest.raises(InputError, match="no labels"):
-        labelled_images(real_folder, "train")
-    with pytest.raises(InputError, match="no images"):
-        labelled_images(real_folder / "nowhere", "train")
 
 
 def test_sigma_calibration_is_the_factor_that_covers(tmp_path):

@@ -84,8 +84,6 @@ def _plan(options: argparse.Namespace) -> None:
     if options.pixel_size_nm is not None:
         check_pixel_size(options.pixel_size_nm)
     config, shape = _study(options)
-    if config.scan.beam_current_pA == 0:
-        raise InputError("the study has no beam current, so that its doses say nothing of dwell times; give it one")
     if options.max_dose is not None and config.frames.generator != "scene" and not config.frames.pixel_size_nm:
         log("--max-dose counts electrons detected per pixel: these frames have no pixel size in common")
     shape = tuple(options.shape) if options.shape else shape or frame_shape(config)

@@ -94,9 +94,14 @@ def _usable(rows: pd.DataFrame, how: ScanChoice) -> Any:
     frames = studied["frame"].nunique()
     if frames < LEAST_FRAMES:
         raise InputError(f"the study has {frames} frames; expected {LEAST_FRAMES} or more to know how much they differ")
+    check_beam_current(how)
+    return studied
+
+
+def check_beam_current(how: ScanChoice) -> None:
+    """Raise `InputError` if a study has no beam current, without which no dwell time follows from a dose."""
     if how.beam_current_pA == 0:
         raise InputError("the study has no beam current, so that its doses say nothing of dwell times; give it one")
-    return studied
 
 
 def _fit_way(

@@ -11,7 +11,7 @@ import pandas as pd
 from segmentation.study.cases import FULL_SCAN
 from segmentation.study.executors import inline
 from segmentation.study.frames import frame_specs, load_frame
-from segmentation.study.planner import plan_from_rows
+from segmentation.study.planner import check_beam_current, plan_from_rows
 from segmentation.study.sweep import sweep
 from simulate.errors import InputError, check_count
 
@@ -69,6 +69,7 @@ def plan(
         For a study that cannot be planned from, see `planner.plan_from_rows`.
     """
     check_count(rounds, "rounds")
+    check_beam_current(config.scan)
     if not all(config.doses):
         raise InputError("a dose of the study is 0, no noise; expected doses above 0, which cost something")
     size = shape or frame_shape(config)
