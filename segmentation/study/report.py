@@ -160,11 +160,11 @@ def _accuracy(page: _Page, good: Any) -> None:
     size = (2.2 + 2.8 * min(4, n_doses), 1.6 + 2.2 * min(4, n_schemes))
     caption = f"{LABEL} against sampling ratio."
     table: Any = page.figure("accuracy", size, caption, lambda f: draw_curves(f, plain, ACCURACY, LABEL))
+    page.table("accuracy", table)
     imaged = plain[plain["psnr_db"].notna() & (plain["segmenter"] == plain["segmenter"].iloc[0])]
     if len(imaged):
         caption = "PSNR of the reconstruction against sampling ratio."
         page.figure("psnr", size, caption, lambda f: draw_curves(f, imaged, "psnr_db", "PSNR (dB)"))
-    page.table("accuracy", table)
     curves = table[table["scheme"] != "raster"]
     told = falls(curves, "ratio", ["scheme", "peak_counts", "recon", "model"])
     if not told:
