@@ -157,7 +157,7 @@ def reconstruct(
     single = isinstance(measurement, Measurement)
     scans = [measurement] if single else _checked(measurement)
     run = reconstructors[method]
-    _check_options(method, run, options)
+    check_options(method, options)
     check_count(batch_size, "batch_size", 1)
     pick_device(device)
     results: list[Reconstruction | None] = [None] * len(scans)
@@ -183,8 +183,9 @@ def _checked(measurements: Any) -> list[Measurement]:
     return scans
 
 
-def _check_options(method: str, run: Reconstructor, options: dict[str, Any]) -> None:
-    known = [name for name in list(inspect.signature(run).parameters)[1:] if name != "device"]
+def check_options(method: str, options: dict[str, Any]) -> None:
+    """Raise `InputError` for an option that a method does not have."""
+    known = [name for name in list(inspect.signature(reconstructors[method]).parameters)[1:] if name != "device"]
     for name in options:
         if name not in known:
             raise InputError(

@@ -3,40 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from itertools import chain, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from cs_recon.batch import make_batch, neighbour_batch
+from cs_recon.batch import neighbour_batch
 from cs_recon.device import pick_device
 from cs_recon.inpainting import InpaintingUNet
-from cs_recon.learned import INPAINTING, denormalised, load_network
-from simulate.errors import InputError, check_count
+from cs_recon.learned import INPAINTING, UNROLLED, denormalised, load_network, scan_batch
+from cs_recon.motion import with_neighbours
+from cs_recon.reconstruction import check_options, reconstruct
+from simulate.errors import InputError, check_count, nearest_name
 from simulate.measurement import Measurement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from cs_recon.learned import LoadedNetwork
     from cs_recon.reconstruction import Reconstruction
 
+    Window = list[tuple[Measurement, Any] | None]
+
+MOVIE_METHODS = (UNROLLED, INPAINTING)
+"""The methods that can look at neighbouring frames."""
+
 
 def reconstruct_movie(
-    scans: Iterable[Measurement], *, device: str = "auto", weights: str = "", batch_size: int = 4
+    scans: Iterable[Measurement],
+    method: str = UNROLLED,
+    *,
+    device: str = "auto",
+    batch_size: int = 4,
+    **options: Any,
 ) -> Iterator[Reconstruction]:
-    """Reconstruct the frames of a movie by the inpainting network, each with its neighbours' samples.
+    """Reconstruct the frames of a movie, each with its neighbours' samples.
+
+    ``unrolled-ista`` reconstructs every frame by itself, carries the samples of the frames before and after along with
+    what moved (`motion.with_neighbours`), and reconstructs again from all of them. ``inpainting`` shows its network
+    the neighbouring scans as they are, once; it is faster, and good for what hardly moves.
 
     Parameters
     ----------
     scans : iterable of Measurement
         Consecutive scans of one shape; best at other pixels each time. They are taken as they are needed.
+    method : {"unrolled-ista", "inpainting"}
+        The network.
     device : {"auto", "cpu", "cuda"}
         Where to compute.
-    weights : str
-        A weights file of your own training; the shipped one if empty.
     batch_size : int
         How many frames are computed together.
+    **options
+        Of the method itself, as of `reconstruct`.
 
     Yields
     ------
@@ -46,7 +65,8 @@ def reconstruct_movie(
     Raises
     ------
     InputError
-        If there are no scans; and at a scan whose shape differs, after the frames before it.
+        If there are no scans, or no such method or option; and at a scan whose shape differs, after the frames
+        before it.
 
     Examples
     --------
@@ -58,14 +78,27 @@ def reconstruct_movie(
     [(64, 64), (64, 64), (64, 64)]
     """
     check_count(batch_size, "batch_size", 1)
-    loaded = load_network(INPAINTING, weights, pick_device(device))
-    network = loaded.network
-    assert isinstance(network, InpaintingUNet)
+    check_movie_method(method)
+    check_options(method, options)
     remaining = iter(scans) if isinstance(scans, Iterable) else iter(())
     first = next(remaining, None)
     if not isinstance(first, Measurement):
         raise InputError("got no scans, or something else than measurements; expected a movie's measurements in order")
-    return _frames(chain([first], _checked(remaining, first)), network, loaded, int(batch_size))
+    movie = chain([first], _checked(remaining, first))
+    if method == UNROLLED:
+        each = partial(reconstruct, method=method, device=device, **options)
+        return _frames(movie, int(batch_size), each, partial(_carried, each))
+    loaded = load_network(INPAINTING, options.pop("weights", ""), pick_device(device))
+    return _frames(movie, int(batch_size), list, partial(_inpainted, loaded, **options))
+
+
+def check_movie_method(method: str) -> None:
+    """Raise `InputError` if a method cannot look at neighbouring frames."""
+    if method not in MOVIE_METHODS:
+        raise InputError(
+            f"neighbouring frames are used by {' and '.join(MOVIE_METHODS)}, not by {method!r}"
+            f"{nearest_name(str(method), MOVIE_METHODS)}; choose one of them"
+        )
 
 
 def _checked(scans: Iterator[Measurement], first: Measurement) -> Iterator[Measurement]:
@@ -81,24 +114,30 @@ def _checked(scans: Iterator[Measurement], first: Measurement) -> Iterator[Measu
 
 
 def _frames(
-    scans: Iterator[Measurement], network: InpaintingUNet, loaded: LoadedNetwork, batch_size: int
+    scans: Iterator[Measurement],
+    batch_size: int,
+    prepare: Callable[[list[Measurement]], list[Any]],
+    finish: Callable[[Window], list[Reconstruction]],
 ) -> Iterator[Reconstruction]:
-    """Go through the scans with one look ahead and one back, so that a long movie never lies in memory."""
-    multiple, target = network.config.multiple, next(network.parameters()).device
-    last: Measurement | None = None
+    """Go through the scans with one look ahead and one back, so that a long movie never lies in memory.
+
+    What `prepare` makes of each scan is kept beside it; `finish` gets a batch of such pairs between the one before and
+    the one after it, None where there is none.
+    """
+
+    def take(number: int) -> tuple[list[tuple[Measurement, Any]], InputError | None]:
+        taken, error = _take(scans, number)
+        return list(zip(taken, prepare(taken), strict=True)) if taken else [], error
+
+    last: tuple[Measurement, Any] | None = None
     # One more than a batch: the frame after its last one.
-    now, failure = _take(scans, batch_size + 1)
+    now, failure = take(batch_size + 1)
     while now:
         now, ahead = now[:batch_size], now[batch_size:]
-        around = [last, *now, ahead[0] if ahead else None]
-        with torch.inference_mode():
-            batch = make_batch(now, multiple=multiple, device=target)
-            before, after = (neighbour_batch(part, now, batch) for part in (around[:-2], around[2:]))
-            done = denormalised(now, batch, network(batch, before, after), loaded)
-        yield from done
+        yield from finish([last, *now, ahead[0] if ahead else None])
         last = now[-1]
         if failure is None and ahead:
-            more, failure = _take(scans, batch_size)
+            more, failure = take(batch_size)
             now = [*ahead, *more]
         else:
             now = ahead
@@ -115,3 +154,26 @@ def _take(scans: Iterator[Measurement], number: int) -> tuple[list[Measurement],
     except InputError as error:
         return taken, error
     return taken, None
+
+
+def _carried(each: Callable[[list[Measurement]], list[Reconstruction]], window: Window) -> list[Reconstruction]:
+    """Reconstruct the frames of a window again, with their neighbours' samples where the scene has moved them."""
+    joined: list[Measurement] = []
+    for before, own, after in zip(window[:-2], window[1:-1], window[2:], strict=True):
+        assert own is not None
+        joined.append(with_neighbours(*own, [pair for pair in (before, after) if pair is not None]))
+    return each(joined)
+
+
+def _inpainted(
+    loaded: LoadedNetwork, window: Window, within_noise: float | None = None
+) -> list[Reconstruction]:
+    """Reconstruct the frames of a window by the inpainting network, which sees the scans around each."""
+    network = loaded.network
+    assert isinstance(network, InpaintingUNet)
+    scans = [None if pair is None else pair[0] for pair in window]
+    now = [scan for scan in scans[1:-1] if scan is not None]
+    with torch.inference_mode():
+        batch = scan_batch(now, loaded, multiple=network.config.multiple)
+        before, after = (neighbour_batch(part, now, batch) for part in (scans[:-2], scans[2:]))
+        return denormalised(now, batch, network(batch, before, after), loaded, within_noise=within_noise)

@@ -16,9 +16,8 @@ import numpy as np
 import pandas as pd
 
 from cs_recon.io.write import write_image
-from cs_recon.learned import INPAINTING
 from cs_recon.reconstruction import reconstruct
-from cs_recon.temporal import reconstruct_movie
+from cs_recon.temporal import check_movie_method, reconstruct_movie
 from segmentation.figures import outline_overlay
 from segmentation.measure import measure
 from segmentation.methods import segment as find_particles
@@ -49,8 +48,8 @@ class MovieOptions:
     recon, segment : str
         Method names.
     temporal : bool
-        Whether each frame is reconstructed from its neighbours' samples too, by the inpainting network; `recon` must
-        be ``inpainting`` then.
+        Whether each frame is reconstructed from its neighbours' samples too (`cs_recon.reconstruct_movie`); `recon`
+        must be one of its methods then.
     device : {"auto", "cpu", "cuda"}
         Where to compute.
     recon_options, segment_options : dict
@@ -71,10 +70,8 @@ class MovieOptions:
     max_step_px: float | None = None
 
     def __post_init__(self) -> None:
-        if self.temporal and self.recon != INPAINTING:
-            raise InputError(
-                f"temporal reconstruction is by {INPAINTING!r} and recon is {self.recon!r}; choose that one"
-            )
+        if self.temporal:
+            check_movie_method(self.recon)
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,7 +186,7 @@ def _images(
                 yield scan
 
     if options.temporal:
-        images = reconstruct_movie(remaining(), device=options.device, **options.recon_options)
+        images = reconstruct_movie(remaining(), options.recon, device=options.device, **options.recon_options)
     else:
         images = (
             reconstruct(scan, options.recon, device=options.device, **options.recon_options) for scan in remaining()

@@ -1,4 +1,4 @@
-"""What the learned methods share: weights, presets, calibrated sigma, samples kept within their noise, movies."""
+"""What the learned methods share: weights, presets, calibrated sigma, samples kept within their noise."""
 
 from dataclasses import replace
 
@@ -6,23 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from cs_recon import InputError, Measurement, load_network, psnr, reconstruct, reconstruct_movie
-from cs_recon.batch import make_batch, neighbour_batch
+from cs_recon import InputError, Measurement, load_network, psnr, reconstruct
+from cs_recon.batch import make_batch
 from cs_recon.calibrate import SigmaCalibration, calibrate_sigma, coverage
 from cs_recon.inpainting import InpaintingConfig, InpaintingUNet
 from cs_recon.networks import NetworkOutput
 from cs_recon.training_data import Pair
-from simulate import (
-    Movie,
-    MovieConfig,
-    SceneConfig,
-    make_scene,
-    measure,
-    measure_movie,
-    movie_paths,
-    random_config,
-    scan_path,
-)  # fmt: skip
+from simulate import make_scene, measure, random_config, scan_path
 
 METHODS = ["unrolled-ista", "inpainting"]
 
@@ -107,63 +97,6 @@ def test_an_untrained_inpainting_network_returns_the_first_guess():
         image = InpaintingUNet(InpaintingConfig(widths=(8, 12)))(batch).image
     kept = torch.sigmoid(torch.tensor(-2.0)) * batch.scan.mask * (batch.y - batch.x0)
     assert torch.allclose(image, batch.x0 + kept)
-
-
-@pytest.fixture(scope="module")
-def film():
-    scene = SceneConfig(shape=(64, 64), n_particles=6, diameter_nm=9)
-    movie = Movie(MovieConfig(scene=scene, n_frames=5, diffusion_nm2_per_s=0.05), rng=0)
-    scans = list(measure_movie(movie, movie_paths("random", (64, 64), 0.08, 5, rng=0), peak_counts=20, rng=1))
-    return [frame.frame for frame in movie], scans
-
-
-class TestMovies:
-    def test_neighbours_help(self, film):
-        frames, scans = film
-        alone = [psnr(f, r.image) for f, r in zip(frames, reconstruct(scans, "inpainting"), strict=True)]
-        together = [psnr(f, r.image) for f, r in zip(frames, reconstruct_movie(scans), strict=True)]
-        assert np.mean(together) > np.mean(alone) + 0.3
-
-    def test_batches_do_not_matter(self, film):
-        _, scans = film
-        for one, four in zip(reconstruct_movie(scans, batch_size=1), reconstruct_movie(scans), strict=True):
-            np.testing.assert_allclose(one.image, four.image, atol=2e-3 * np.ptp(one.image))
-
-    @pytest.mark.parametrize("batch_size", [1, 2, 4])
-    def test_a_movie_that_breaks_off_gives_what_came_before(self, film, batch_size):
-        _, scans = film
-        other = Measurement(np.arange(64.0).reshape(8, 8), np.ones((8, 8), bool))
-        found = []
-        with pytest.raises(InputError, match="frame 3 of the movie has shape"):
-            found.extend(reconstruct_movie([*scans[:3], other, *scans[3:]], batch_size=batch_size))
-        assert len(found) == 3
-
-    def test_frames_are_taken_as_they_are_needed(self, film):
-        taken = []
-        frames = reconstruct_movie((taken.append(scan) or scan for scan in film[1]), batch_size=2)
-        next(frames)
-        assert len(taken) == 3, "a batch, and the frame after it"
-
-    def test_a_single_frame_is_an_ordinary_scan(self, film):
-        _, scans = film
-        (only,) = reconstruct_movie(scans[:1])
-        np.testing.assert_allclose(only.image, reconstruct(scans[0], "inpainting").image, rtol=1e-4, atol=1e-5)
-
-    def test_an_absent_neighbour_samples_nothing(self, film):
-        _, scans = film
-        batch = make_batch(scans[:2])
-        beside = neighbour_batch([None, scans[2]], scans[:2], batch)
-        assert float(beside.scan.mask[0].sum()) == 0
-        assert float(beside.scan.mask[1].sum()) == scans[2].mask.sum()
-        assert torch.equal(beside.scale, batch.scale)
-
-    def test_scans_that_are_no_movie(self, film):
-        _, scans = film
-        other = Measurement(np.arange(64.0).reshape(8, 8), np.ones((8, 8), bool))
-        with pytest.raises(InputError, match="one shape"):
-            list(reconstruct_movie([scans[0], other]))
-        with pytest.raises(InputError, match="got no scans"):
-            reconstruct_movie([])
 
 
 class TestCalibration:

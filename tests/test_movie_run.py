@@ -53,8 +53,9 @@ def test_a_killed_run_goes_on_and_gives_the_same(film, tmp_path):
     pd.testing.assert_frame_equal(whole.tracks.table, resumed.tracks.table)
 
 
-def test_neighbours_are_used_after_a_kill_as_before_it(film, tmp_path):
-    options = MovieOptions(recon="inpainting", segment="threshold", temporal=True)
+@pytest.mark.parametrize("recon", ["unrolled-ista", "inpainting"])
+def test_neighbours_are_used_after_a_kill_as_before_it(film, tmp_path, recon):
+    options = MovieOptions(recon=recon, segment="threshold", temporal=True)
     whole = process_movie(iter(film), tmp_path / "whole", options=options)
     with pytest.raises(ZeroDivisionError):
         process_movie(iter(film), tmp_path / "killed", options=options, progress=lambda number: 1 // (3 - number))
@@ -110,5 +111,5 @@ def test_a_movie_without_particles(tmp_path):
 def test_no_movie(tmp_path):
     with pytest.raises(InputError, match="no frames"):
         process_movie([], tmp_path)
-    with pytest.raises(InputError, match="by 'inpainting'"):
-        MovieOptions(temporal=True)
+    with pytest.raises(InputError, match="not by 'linear'"):
+        MovieOptions(recon="linear", temporal=True)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def movie_options(parser: argparse.ArgumentParser) -> None:
     """Add what only movies have."""
     parser.add_argument(
-        "--temporal", action="store_true", help="movies: reconstruct from neighbouring frames too (--recon inpainting)"
+        "--temporal", action="store_true", help="movies: reconstruct each frame from its neighbours' samples too"
     )
     parser.add_argument(
         "--video", default="gif", metavar="KIND", help="movies: gif (default), mp4 (extra 'video') or none"

@@ -1,0 +1,101 @@
+"""Samples of the neighbouring frames, carried along with what moved, as further samples of a frame."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.ndimage import gaussian_filter, map_coordinates
+from skimage.registration import optical_flow_tvl1
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from cs_recon.reconstruction import Reconstruction
+    from simulate.measurement import Measurement
+
+LARGEST_MISFIT = 3.0
+"""Mean square difference, in what the two sigmas allow for, up to which a sample is believed to show the same place."""
+MISFIT_BLUR_PX = 2.0
+CARRIED_EXPOSURE = 0.4
+"""What a carried sample's exposure counts for: it is a little displaced, and not quite of this moment."""
+FLOW = {"tightness": 1.0, "num_warp": 3, "num_iter": 5}
+"""Settings of the optical flow: weaker coupling of image and smooth flow than scikit-image's default, and few rounds."""
+
+
+def with_neighbours(
+    scan: Measurement, own: Reconstruction, others: Iterable[tuple[Measurement, Reconstruction]]
+) -> Measurement:
+    """Return a scan with the samples of other frames added where the scene has moved them.
+
+    The optical flow between the reconstructions says where each sample went; there, at the nearest pixel, it counts
+    as one of less exposure. Samples are left out where the frames, the motion undone, differ by more than their sigmas
+    allow for: what appeared, vanished or moved too far.
+
+    Parameters
+    ----------
+    scan, own : Measurement, Reconstruction
+        The frame and what was made of it alone.
+    others : iterable of (Measurement, Reconstruction)
+        Frames of the same shape and unit.
+
+    Returns
+    -------
+    Measurement
+        Exposures are the sums of those of the samples at a pixel.
+
+    References
+    ----------
+    Zach, Pock, Bischof, "A duality based approach for realtime TV-L1 optical flow", DAGM 2007,
+    https://doi.org/10.1007/978-3-540-74936-3_22.
+    """
+    weight = _exposure(scan)
+    total = weight * scan.values
+    for other, image in others:
+        (rows, cols), sources = _arrivals(other, image, own)
+        added = CARRIED_EXPOSURE * _exposure(other)[sources]
+        np.add.at(weight, (rows, cols), added)
+        np.add.at(total, (rows, cols), added * other.values[sources])
+    mask = weight > 0
+    values = np.divide(total, weight, out=np.zeros_like(total), where=mask)
+    return replace(scan, values=values, mask=mask, exposure=weight, path=None)
+
+
+def _arrivals(
+    other: Measurement, image: Reconstruction, own: Reconstruction
+) -> tuple[tuple[NDArray[np.intp], NDArray[np.intp]], tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Return the pixels of the frame to which another one's samples went, and those from which they came."""
+    down, right = _flow(image.image, own.image)
+    rows, cols = np.indices(other.shape)
+    arrival = np.stack([rows + down, cols + right])
+    misfit = np.square(_at(own.image, arrival) - image.image)
+    allowed = np.square(_at(_sigma(own), arrival)) + np.square(_sigma(image))
+    misfit, allowed = (gaussian_filter(term, MISFIT_BLUR_PX) for term in (misfit, allowed))
+    target = np.rint(arrival).astype(np.intp)
+    inside = (target >= 0).all(axis=0) & (target[0] < other.shape[0]) & (target[1] < other.shape[1])
+    sources = np.nonzero(other.mask & inside & (misfit <= LARGEST_MISFIT * allowed))
+    return (target[0][sources], target[1][sources]), sources
+
+
+def _flow(moving: NDArray[np.float32], fixed: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return how far (rows, columns) each pixel of one image moves to where it is in the other one, in pixels."""
+    low, high = np.percentile(fixed, [0.1, 99.9])
+    span = max(float(high - low), float(np.finfo(np.float32).tiny))
+    first, second = ((np.asarray(image, dtype=np.float64) - low) / span for image in (moving, fixed))
+    return optical_flow_tvl1(first.astype(np.float32), second.astype(np.float32), **FLOW)
+
+
+def _at(image: NDArray, places: NDArray[np.float64]) -> NDArray[np.float64]:
+    return map_coordinates(np.asarray(image, dtype=np.float64), places, order=1, mode="nearest")
+
+
+def _sigma(reconstruction: Reconstruction) -> NDArray[np.float64]:
+    assert reconstruction.sigma is not None, "learned methods give one"
+    return np.asarray(reconstruction.sigma, dtype=np.float64)
+
+
+def _exposure(scan: Measurement) -> NDArray[np.float64]:
+    return scan.mask.astype(np.float64) if scan.exposure is None else np.where(scan.mask, scan.exposure, 0.0)
