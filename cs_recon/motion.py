@@ -23,7 +23,7 @@ MISFIT_BLUR_PX = 2.0
 CARRIED_EXPOSURE = 0.4
 """What a carried sample's exposure counts for: it is a little displaced, and not quite of this moment."""
 FLOW = {"tightness": 1.0, "num_warp": 3, "num_iter": 5}
-"""Settings of the optical flow: weaker coupling of image and smooth flow than scikit-image's default, and few rounds."""
+"""Settings of the optical flow: image and smooth flow are coupled less than by scikit-image's defaults; few rounds."""
 
 
 def with_neighbours(
@@ -76,8 +76,9 @@ def _arrivals(
     misfit, allowed = (gaussian_filter(term, MISFIT_BLUR_PX) for term in (misfit, allowed))
     target = np.rint(arrival).astype(np.intp)
     inside = (target >= 0).all(axis=0) & (target[0] < other.shape[0]) & (target[1] < other.shape[1])
-    sources = np.nonzero(other.mask & inside & (misfit <= LARGEST_MISFIT * allowed))
-    return (target[0][sources], target[1][sources]), sources
+    from_row, from_col = np.nonzero(other.mask & inside & (misfit <= LARGEST_MISFIT * allowed))
+    to_row, to_col = target[:, from_row, from_col]
+    return (to_row, to_col), (from_row, from_col)
 
 
 def _flow(moving: NDArray[np.float32], fixed: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -86,7 +86,10 @@ def reconstruct_movie(
         raise InputError("got no scans, or something else than measurements; expected a movie's measurements in order")
     movie = chain([first], _checked(remaining, first))
     if method == UNROLLED:
-        each = partial(reconstruct, method=method, device=device, **options)
+
+        def each(batch: list[Measurement]) -> list[Reconstruction]:
+            return reconstruct(batch, method, device=device, batch_size=int(batch_size), **options)
+
         return _frames(movie, int(batch_size), each, partial(_carried, each))
     loaded = load_network(INPAINTING, options.pop("weights", ""), pick_device(device))
     return _frames(movie, int(batch_size), list, partial(_inpainted, loaded, **options))
@@ -165,9 +168,7 @@ def _carried(each: Callable[[list[Measurement]], list[Reconstruction]], window: 
     return each(joined)
 
 
-def _inpainted(
-    loaded: LoadedNetwork, window: Window, within_noise: float | None = None
-) -> list[Reconstruction]:
+def _inpainted(loaded: LoadedNetwork, window: Window, within_noise: float | None = None) -> list[Reconstruction]:
     """Reconstruct the frames of a window by the inpainting network, which sees the scans around each."""
     network = loaded.network
     assert isinstance(network, InpaintingUNet)
