@@ -226,7 +226,8 @@ def _write_part(parts: Path, number: int, scan: Measurement, found: Instances, t
 
 
 def _tracks(parts: Path, frames: int, options: MovieOptions) -> Tracks:
-    tables = [pd.read_parquet(parts / f"{number:06d}.parquet") for number in range(frames)]
+    # Absolute: a folder "s3:scans" would be taken for an address.
+    tables = [pd.read_parquet(parts.absolute() / f"{number:06d}.parquet") for number in range(frames)]
     pixel_size = tables[0].attrs.get("pixel_size_nm")
     size = tuple(pixel_size) if isinstance(pixel_size, list) else pixel_size
     return track(tables, pixel_size_nm=size, frame_interval_s=options.frame_interval_s, max_step_px=options.max_step_px)

@@ -32,7 +32,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     make_folder(target.parent)
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
+    # Absolute, since some writers take a relative name like "s3:scans" for an address.
+    temporary = target.absolute().with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
     try:
         yield temporary
         temporary.replace(target)
@@ -46,7 +47,10 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
     """Make a folder and its parents and check that it can be written; raise `InputError` if not."""
     folder = Path(path)
     try:
+        str(folder).encode()
         folder.mkdir(parents=True, exist_ok=True)
+    except ValueError:  # undecodable bytes, or a NUL
+        raise InputError(f"the output folder {str(folder)!r} is no readable name; choose another one") from None
     except OSError as error:
         raise InputError(f"cannot make the output folder {folder}: {error.strerror}; choose another one") from None
     if not os.access(folder, os.W_OK):

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,20 @@ def test_the_table_comes_back_from_both_files(tmp_path):
     pd.testing.assert_frame_equal(pd.read_parquet(parquet), table)
     pd.testing.assert_frame_equal(pd.read_csv(csv), table, check_dtype=False)
     assert sorted(path.name for path in csv.parent.iterdir()) == [csv.name, parquet.name]
+
+
+def test_a_folder_whose_name_reads_like_an_address(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table = measure(labels())
+    _, parquet = write_table(Path("s3:scans") / "one", table)
+    assert (tmp_path / "s3:scans" / "one.parquet").is_file()
+    pd.testing.assert_frame_equal(pd.read_parquet(parquet.absolute()), table)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\udcffb"])
+def test_folders_of_no_readable_name(tmp_path, name):
+    with pytest.raises(InputError, match="no readable name; choose another one"):
+        write_table(tmp_path / name / "one", measure(labels()))
 
 
 def test_an_empty_table_is_written_with_its_columns(tmp_path):

@@ -156,7 +156,7 @@ def _table(file: Path, schema: pa.Schema) -> pa.Table:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(file)
+        table = pq.read_table(file.absolute())
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(
             f"{file} is no readable Parquet file ({error}); remove it, its rows are computed again"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from cs_recon.metrics import psnr
 from cs_recon.reconstruction import reconstruct
 from cs_recon.temporal import reconstruct_movie
 from segmentation.measure import measure
@@ -127,15 +128,15 @@ def scored(tracks: Tracks, movie: Movie) -> dict[str, float]:
 
 def chain_tables(
     movie: Movie, *, ratio: float = 0.1, peak_counts: float = 50.0, temporal: bool = False, seed: int = 1
-) -> Iterator[tuple[pd.DataFrame, NDArray[np.int32]]]:
-    """Scan, reconstruct, segment and measure each frame; yield its table and label map."""
+) -> Iterator[tuple[pd.DataFrame, NDArray[np.int32], float]]:
+    """Scan, reconstruct, segment and measure each frame; yield its table, its label map and the image's PSNR in dB."""
     shape = movie.config.scene.shape
     paths = movie_paths("random", shape, ratio, len(movie), rng=seed)
     scans = measure_movie(movie, paths, peak_counts=peak_counts, rng=seed)
-    images = reconstruct_movie(list(scans)) if temporal else (reconstruct(scan) for scan in scans)
-    for image in images:
+    images = reconstruct_movie(scans) if temporal else (reconstruct(scan) for scan in scans)
+    for truth, image in zip(movie, images, strict=True):
         particles = segment(image)
-        yield measure(particles), particles.labels
+        yield measure(particles), particles.labels, psnr(truth.frame, image.image)
 
 
 def bench(
@@ -155,7 +156,7 @@ def bench(
     Returns
     -------
     pandas.DataFrame
-        A row for each kind of detections, and a column for each score of `scored`.
+        A row for each kind of detections, and a column for each score of `scored`; for chains the mean PSNR too.
     """
     if chain not in CHAINS:
         raise InputError(f"chain is {chain!r}; expected one of {', '.join(CHAINS)}")
@@ -166,9 +167,10 @@ def bench(
     }  # fmt: skip
     for name in ("frames", "temporal"):
         if chain in ("both", name):
-            tables, maps = zip(*chain_tables(movie, temporal=name == "temporal"), strict=True)
+            tables, maps, psnrs = zip(*chain_tables(movie, temporal=name == "temporal"), strict=True)
             pixel = movie.config.scene.pixel_size_nm
-            rows[name] = scored(track(tables, labels=maps, pixel_size_nm=pixel), movie)
+            rows[name] = {"PSNR_dB": float(np.mean(psnrs))}
+            rows[name] |= scored(track(tables, labels=maps, pixel_size_nm=pixel), movie)
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
