@@ -22,6 +22,8 @@ POLYGON_SLACK_PX = 0.1
 ELLIPSE_SLACK_PX = 0.15
 """How far on the wrong side of an ellipse a pixel's centre may lie."""
 ELLIPSE_CORNERS = 96
+NARROWEST_PX = 6.0
+"""Minor axis from which on there are pixels enough to tell a corner: on narrower particles it would be a spike."""
 STRAIGHT = 1e-9
 """Sine of the angle below which two sides count as parallel."""
 
@@ -41,12 +43,16 @@ def simplest_outline(polygon: NDArray[np.float64], inside: NDArray[np.bool_]) ->
     -------
     ndarray, shape (M, 2)
         The polygon with its short sides left out as far as they only cut off corners; where that leaves many, the
-        ellipse of the pixels' area and second moments, if all pixels are on its right side; else the polygon as it was.
+        ellipse of the pixels' area and second moments, if all pixels are on its right side; else, and for narrow
+        particles, the polygon as it was.
     """
+    centre, axes, angle, area = _moments(inside)
+    if 2 * axes[1] < NARROWEST_PX:
+        return polygon
     sides = _merged_sides(polygon, inside)
     if len(sides) <= MOST_SIDES:
         return sides
-    ellipse = _ellipse(inside)
+    ellipse = _ellipse(inside, centre, axes, angle, area)
     return ellipse if len(ellipse) > 0 else polygon
 
 
@@ -111,8 +117,10 @@ def _is_free(inside: NDArray[np.bool_], x1: float, y1: float, x: float, y: float
 
 
 @compiled
-def _ellipse(inside: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the ellipse of the pixels' area and second moments as a polygon, or nothing if it explains them badly."""
+def _moments(
+    inside: NDArray[np.bool_],
+) -> tuple[tuple[float, float], tuple[float, float], float, int]:
+    """Return the pixels' centre (x, y), semi-axes (major, minor), the major one's angle to x, and number."""
     height, width = inside.shape
     count, mean_x, mean_y = 0, 0.0, 0.0
     for row in range(height):
@@ -130,16 +138,22 @@ def _ellipse(inside: NDArray[np.bool_]) -> NDArray[np.float64]:
                 yy += (row - mean_y) ** 2
                 xy += (col - mean_x) * (row - mean_y)
     xx, yy, xy = xx / count, yy / count, xy / count
-    nothing = np.empty((0, 2))
     spread = math.hypot((xx - yy) / 2, xy)
-    large, small = (xx + yy) / 2 + spread, (xx + yy) / 2 - spread
-    if small <= 1e-9:
-        return nothing
-    angle = math.atan2(2 * xy, xx - yy) / 2
+    large, small = (xx + yy) / 2 + spread, max((xx + yy) / 2 - spread, 0.0)
+    return (mean_x, mean_y), (2 * math.sqrt(large), 2 * math.sqrt(small)), math.atan2(2 * xy, xx - yy) / 2, count
+
+
+@compiled
+def _ellipse(
+    inside: NDArray[np.bool_], centre: tuple[float, float], axes: tuple[float, float], angle: float, area: int
+) -> NDArray[np.float64]:
+    """Return the ellipse of the pixels' area and second moments as a polygon, or nothing if it explains them badly."""
+    height, width = inside.shape
+    nothing = np.empty((0, 2))
+    mean_x, mean_y = centre
     cos, sin = math.cos(angle), math.sin(angle)
-    # Semi-axes in the proportion of the moments, of the pixels' area.
-    scale = math.sqrt(count / (math.pi * math.sqrt(large * small)))
-    a, b = scale * math.sqrt(large), scale * math.sqrt(small)
+    scale = math.sqrt(area / (math.pi * axes[0] * axes[1]))
+    a, b = scale * axes[0], scale * axes[1]
     for row in range(height):
         for col in range(width):
             u = (col - mean_x) * cos + (row - mean_y) * sin

@@ -63,7 +63,7 @@ def measure(
         - `equivalent_diameter_low`, `equivalent_diameter_high`: limits that hold the true one with the probability
           `confidence` (`segmentation.size_interval`), and `area_low`, `area_high` of disks of those; only with sigma
         - `feret_min`, `feret_max`: smallest and largest caliper width (ISO 13322-1), right within half a pixel for
-          disks and ellipses and nearly all rotated rectangles (`segmentation.geometry.convex_hulls`)
+          disks, ellipses and nearly all rotated rectangles that are not tiny (`segmentation.geometry.convex_hulls`)
         - `feret_perpendicular`: caliper width at right angles to `feret_min`
         - `major_axis`, `minor_axis`: full axes of the ellipse with the particle's second moments, each pixel counted
           as a rectangle, not a point: :math:`4\sqrt{\lambda_{1,2}}`

@@ -100,10 +100,28 @@ def test_each_shape_gets_its_kind_of_outline():
 
 def test_small_rectangles_are_no_ellipses():
     rng = np.random.default_rng(10)
-    sizes = [(width := rng.uniform(5, 12), rng.uniform(4, width)) for _ in range(300)]
+    sizes = [(width := rng.uniform(6.5, 12), rng.uniform(6, width)) for _ in range(300)]
     _, high = errors((rectangle(rng, w, h, rng.uniform(0, 180)), h, np.hypot(w, h)) for w, h in sizes)
     assert (np.abs(high) < 0.5).mean() > 0.8
     assert np.sqrt(np.mean(high**2)) < 0.37
+
+
+@pytest.mark.parametrize("pixels", [[[1, 0], [0, 1]], [[1, 1], [1, 0]], [[0, 1, 1], [1, 0, 0]], [[1, 0, 0], [1, 1, 1]]])
+def test_few_pixels_get_no_spikes(pixels):
+    pixels = np.pad(np.array(pixels), 2)
+    rows, cols = np.nonzero(pixels)
+    corners = np.array([(r + a, c + b) for r, c in zip(rows, cols, strict=True) for a in (0, 1) for b in (0, 1)])
+    largest = max(np.hypot(*(corners - corner).T).max() for corner in corners)
+    for turned in (pixels, np.rot90(pixels), pixels[:, ::-1]):
+        assert measure(turned)["feret_max_px"][0] <= largest + 1e-9
+
+
+def test_it_does_not_matter_where_a_particle_lies():
+    rng = np.random.default_rng(11)
+    for pixels in [rectangle(rng, 30, 12, angle) for angle in (7, 26.6, 45)] + [ellipse(rng, 17, 9)]:
+        here = measure(pixels.astype(int))
+        there = measure(np.pad(pixels, ((131, 3), (777, 5))).astype(int))
+        np.testing.assert_array_equal(there.filter(like="feret"), here.filter(like="feret"))
 
 
 def test_a_foreign_pixel_keeps_a_corner_cut():
