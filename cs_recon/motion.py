@@ -22,6 +22,8 @@ LARGEST_MISFIT = 3.0
 MISFIT_BLUR_PX = 2.0
 CARRIED_EXPOSURE = 0.4
 """What a carried sample's exposure counts for: it is a little displaced, and not quite of this moment."""
+FEWEST_FITTING = 0.85
+"""Share of another frame's samples that must fit for any to be taken: else it shows another scene or brightness."""
 FLOW = {"tightness": 1.0, "num_warp": 3, "num_iter": 5}
 """Settings of the optical flow: image and smooth flow are coupled less than by scikit-image's defaults; few rounds."""
 
@@ -55,10 +57,33 @@ def with_neighbours(
     weight = _exposure(scan)
     total = weight * scan.values
     for other, image in others:
-        (rows, cols), sources = _arrivals(other, image, own)
-        added = CARRIED_EXPOSURE * _exposure(other)[sources]
-        np.add.at(weight, (rows, cols), added)
-        np.add.at(total, (rows, cols), added * other.values[sources])
+        moved = carried(scan, own, other, image)
+        if moved is not None:
+            added = CARRIED_EXPOSURE * _exposure(moved)
+            weight += added
+            total += added * moved.values
+    mask = weight > 0
+    values = np.divide(total, weight, out=np.zeros_like(total), where=mask)
+    return replace(scan, values=values, mask=mask, exposure=weight, path=None)
+
+
+def carried(scan: Measurement, own: Reconstruction, other: Measurement, image: Reconstruction) -> Measurement | None:
+    """Return another frame's samples where the scene has moved them, as a scan like that of the frame.
+
+    Returns
+    -------
+    Measurement or None
+        Nothing if the two do not show the same scene: fewer than `FEWEST_FITTING` of the samples fit.
+    """
+    (rows, cols), sources = _arrivals(other, image, own)
+    if rows.size < FEWEST_FITTING * np.count_nonzero(other.mask):
+        return None
+    added = _exposure(other)[sources]
+    if scan.counts_per_unit is not None and other.counts_per_unit is not None:
+        added = added * (other.counts_per_unit / scan.counts_per_unit)
+    weight, total = np.zeros(scan.shape), np.zeros(scan.shape)
+    np.add.at(weight, (rows, cols), added)
+    np.add.at(total, (rows, cols), added * (other.values[sources] - other.black_level + scan.black_level))
     mask = weight > 0
     values = np.divide(total, weight, out=np.zeros_like(total), where=mask)
     return replace(scan, values=values, mask=mask, exposure=weight, path=None)

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from cs_recon.batch import neighbour_batch
-from cs_recon.device import pick_device
-from cs_recon.inpainting import InpaintingUNet
-from cs_recon.learned import INPAINTING, UNROLLED, denormalised, load_network, scan_batch
+from cs_recon.learned import INPAINTING, UNROLLED
 from cs_recon.motion import with_neighbours
 from cs_recon.reconstruction import check_options, reconstruct
 from simulate.errors import InputError, check_count, nearest_name
@@ -21,13 +15,12 @@ from simulate.measurement import Measurement
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cs_recon.learned import LoadedNetwork
     from cs_recon.reconstruction import Reconstruction
 
-    Window = list[tuple[Measurement, Any] | None]
+    Frame = tuple[Measurement, Reconstruction]
 
 MOVIE_METHODS = (UNROLLED, INPAINTING)
-"""The methods that can look at neighbouring frames."""
+"""The methods that tell a sigma, by which what fits is told from what does not, and are fast enough to run twice."""
 
 
 def reconstruct_movie(
@@ -40,9 +33,8 @@ def reconstruct_movie(
 ) -> Iterator[Reconstruction]:
     """Reconstruct the frames of a movie, each with its neighbours' samples.
 
-    ``unrolled-ista`` reconstructs every frame by itself, carries the samples of the frames before and after along with
-    what moved (`motion.with_neighbours`), and reconstructs again from all of them. ``inpainting`` shows its network
-    the neighbouring scans as they are, once; it is faster, and good for what hardly moves.
+    Every frame is reconstructed by itself, the samples of the frames before and after are carried along with what moved
+    (`motion.with_neighbours`), and it is reconstructed again from all of them.
 
     Parameters
     ----------
@@ -85,14 +77,11 @@ def reconstruct_movie(
     if not isinstance(first, Measurement):
         raise InputError("got no scans, or something else than measurements; expected a movie's measurements in order")
     movie = chain([first], _checked(remaining, first))
-    if method == UNROLLED:
 
-        def each(batch: list[Measurement]) -> list[Reconstruction]:
-            return reconstruct(batch, method, device=device, batch_size=int(batch_size), **options)
+    def each(batch: list[Measurement]) -> list[Reconstruction]:
+        return reconstruct(batch, method, device=device, batch_size=int(batch_size), **options)
 
-        return _frames(movie, int(batch_size), each, partial(_carried, each))
-    loaded = load_network(INPAINTING, options.pop("weights", ""), pick_device(device))
-    return _frames(movie, int(batch_size), list, partial(_inpainted, loaded, **options))
+    return _frames(movie, int(batch_size), each)
 
 
 def check_movie_method(method: str) -> None:
@@ -117,27 +106,25 @@ def _checked(scans: Iterator[Measurement], first: Measurement) -> Iterator[Measu
 
 
 def _frames(
-    scans: Iterator[Measurement],
-    batch_size: int,
-    prepare: Callable[[list[Measurement]], list[Any]],
-    finish: Callable[[Window], list[Reconstruction]],
+    scans: Iterator[Measurement], batch_size: int, each: Callable[[list[Measurement]], list[Reconstruction]]
 ) -> Iterator[Reconstruction]:
-    """Go through the scans with one look ahead and one back, so that a long movie never lies in memory.
+    """Go through the scans with one look ahead and one back, so that a long movie never lies in memory."""
 
-    What `prepare` makes of each scan is kept beside it; `finish` gets a batch of such pairs between the one before and
-    the one after it, None where there is none.
-    """
-
-    def take(number: int) -> tuple[list[tuple[Measurement, Any]], InputError | None]:
+    def take(number: int) -> tuple[list[Frame], InputError | None]:
         taken, error = _take(scans, number)
-        return list(zip(taken, prepare(taken), strict=True)) if taken else [], error
+        return list(zip(taken, each(taken), strict=True)), error
 
-    last: tuple[Measurement, Any] | None = None
+    last: Frame | None = None
     # One more than a batch: the frame after its last one.
     now, failure = take(batch_size + 1)
     while now:
         now, ahead = now[:batch_size], now[batch_size:]
-        yield from finish([last, *now, ahead[0] if ahead else None])
+        around = [last, *now, ahead[0] if ahead else None]
+        joined = [
+            with_neighbours(*own, [frame for frame in (before, after) if frame is not None])
+            for before, own, after in zip(around[:-2], now, around[2:], strict=True)
+        ]
+        yield from each(joined)
         last = now[-1]
         if failure is None and ahead:
             more, failure = take(batch_size)
@@ -157,24 +144,3 @@ def _take(scans: Iterator[Measurement], number: int) -> tuple[list[Measurement],
     except InputError as error:
         return taken, error
     return taken, None
-
-
-def _carried(each: Callable[[list[Measurement]], list[Reconstruction]], window: Window) -> list[Reconstruction]:
-    """Reconstruct the frames of a window again, with their neighbours' samples where the scene has moved them."""
-    joined: list[Measurement] = []
-    for before, own, after in zip(window[:-2], window[1:-1], window[2:], strict=True):
-        assert own is not None
-        joined.append(with_neighbours(*own, [pair for pair in (before, after) if pair is not None]))
-    return each(joined)
-
-
-def _inpainted(loaded: LoadedNetwork, window: Window, within_noise: float | None = None) -> list[Reconstruction]:
-    """Reconstruct the frames of a window by the inpainting network, which sees the scans around each."""
-    network = loaded.network
-    assert isinstance(network, InpaintingUNet)
-    scans = [None if pair is None else pair[0] for pair in window]
-    now = [scan for scan in scans[1:-1] if scan is not None]
-    with torch.inference_mode():
-        batch = scan_batch(now, loaded, multiple=network.config.multiple)
-        before, after = (neighbour_batch(part, now, batch) for part in (scans[:-2], scans[2:]))
-        return denormalised(now, batch, network(batch, before, after), loaded, within_noise=within_noise)

@@ -7,8 +7,10 @@ number a row, the events, and a video.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from cs_recon.io.write import write_image
-from cs_recon.reconstruction import reconstruct
+from cs_recon.reconstruction import check_options, reconstruct
 from cs_recon.temporal import check_movie_method, reconstruct_movie
 from segmentation.figures import outline_overlay
 from segmentation.measure import measure
@@ -25,7 +27,7 @@ from segmentation.output import write_csv, write_table
 from segmentation.tracking import Tracks, track
 from segmentation.video import check_video, write_video
 from simulate.atomic import atomic_path, make_folder
-from simulate.errors import InputError
+from simulate.errors import InputError, check_positive
 
 if TYPE_CHECKING:
     import os
@@ -72,6 +74,10 @@ class MovieOptions:
     def __post_init__(self) -> None:
         if self.temporal:
             check_movie_method(self.recon)
+        check_options(self.recon, self.recon_options)
+        for name in ("frame_interval_s", "max_step_px"):
+            if getattr(self, name) is not None:
+                check_positive(getattr(self, name), name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,28 +137,35 @@ def process_movie(
     Raises
     ------
     InputError
-        If there is not a single frame, or the parts are those of other options.
+        If there is not a single frame, or the parts are those of other options or of another movie.
     """
     check_video(video)
     chosen = options or MovieOptions()
     root = make_folder(folder)
     parts = make_folder(root / f"{name}_parts")
-    _claim(parts, chosen)
+    remaining = iter(scans)
+    first = list(islice(remaining, 1))
+    if not first:
+        raise InputError("the movie has no frames; expected at least one")
+    claim = _claim(parts, chosen, first[0])
     finished = 0
     while (parts / f"{finished:06d}.parquet").exists():
         progress(finished)
         finished += 1
     ended = ""
     try:
-        for number, scan, image in _images(iter(scans), chosen, finished):
+        for number, scan, image in _images(chain(first, remaining), chosen, finished):
             found = find_particles(image, chosen.segment, device=chosen.device, **chosen.segment_options)
+            if number == 0:
+                with atomic_path(parts / "options.json") as temporary:
+                    temporary.write_text(claim, encoding="utf-8")
             _write_part(parts, number, scan, found, measure(found, sigma=image.sigma))
             finished = number + 1
             progress(number)
     except InputError as error:
         ended = f"frame {finished}: {error}"
     if finished == 0:
-        raise InputError(ended.removeprefix("frame 0: ") or "the movie has no frames; expected at least one")
+        raise InputError(ended.removeprefix("frame 0: "))
     paths = {"parts": parts}
     if video != "none":
         pictures = (parts / f"{number:06d}.png" for number in range(finished))
@@ -160,6 +173,9 @@ def process_movie(
     tracks = _tracks(parts, finished, chosen)
     paths["particles"] = write_table(root / f"{name}_all_particles", tracks.table)[0]
     paths["events"] = write_csv(root / f"{name}_events.csv", tracks.events)
+    if ended and chosen.temporal:
+        # It lacks its later neighbour: computed again when the movie goes on.
+        (parts / f"{finished - 1:06d}.parquet").unlink()
     return MovieResult(tracks, finished, ended, paths)
 
 
@@ -197,15 +213,18 @@ def _images(
             yield number, scan, image
 
 
-def _claim(parts: Path, options: MovieOptions) -> None:
-    """Note the options in the folder of parts, or check that those there are the same."""
+def _claim(parts: Path, options: MovieOptions, first: Measurement) -> str:
+    """Return what is noted of a run in its folder of parts; `InputError` if another one's is there."""
+    told = {name: value for name, value in asdict(options).items() if name not in ("frame_interval_s", "max_step_px")}
+    told["first_frame"] = hashlib.sha256(first.mask.tobytes() + first.values.tobytes()).hexdigest()
+    claim = json.dumps(told, default=str, sort_keys=True)
     file = parts / "options.json"
-    told = json.dumps(asdict(options), default=str, sort_keys=True)
-    if not file.exists():
-        with atomic_path(file) as temporary:
-            temporary.write_text(told, encoding="utf-8")
-    elif file.read_text(encoding="utf-8") != told:
-        raise InputError(f"{parts} holds frames of a run with other options; delete it or choose another output folder")
+    if file.exists() and file.read_bytes() != claim.encode():
+        raise InputError(
+            f"{parts} holds frames of a run with other options or of another movie; delete it or choose another output "
+            "folder"
+        )
+    return claim
 
 
 def _write_part(parts: Path, number: int, scan: Measurement, found: Instances, table: pd.DataFrame) -> None:
@@ -227,7 +246,15 @@ def _write_part(parts: Path, number: int, scan: Measurement, found: Instances, t
 
 def _tracks(parts: Path, frames: int, options: MovieOptions) -> Tracks:
     # Absolute: a folder "s3:scans" would be taken for an address.
-    tables = [pd.read_parquet(parts.absolute() / f"{number:06d}.parquet") for number in range(frames)]
+    tables = [_read_part(parts.absolute() / f"{number:06d}.parquet") for number in range(frames)]
     pixel_size = tables[0].attrs.get("pixel_size_nm")
     size = tuple(pixel_size) if isinstance(pixel_size, list) else pixel_size
     return track(tables, pixel_size_nm=size, frame_interval_s=options.frame_interval_s, max_step_px=options.max_step_px)
+
+
+def _read_part(file: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(file)
+    except (OSError, ValueError) as error:  # pyarrow's errors are of these kinds
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{file} is damaged ({reason}); delete it, and its frame is computed again") from None

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from simulate.scan import ScanPath
 
 LARGEST_VALUE = 1e30
+LARGEST_EXPOSURE_RATIO = 1e6
+"""Between the longest and the shortest exposure of a scan."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,4 +219,9 @@ def _exposure(exposure: ArrayLike, mask: NDArray[np.bool_]) -> NDArray[np.float6
     sampled = array[mask]
     if not (np.isfinite(sampled).all() and (sampled > 0).all()):
         raise InputError("exposure of a scanned pixel is not a finite number above 0; expected a relative dwell time")
+    if sampled.max() > LARGEST_EXPOSURE_RATIO * sampled.min():
+        raise InputError(
+            f"exposures go from {sampled.min():.3g} to {sampled.max():.3g}; expected a range of at most "
+            f"{LARGEST_EXPOSURE_RATIO:g}: take pixels that were hardly exposed out of the mask"
+        )
     return np.where(mask, array, 0.0)

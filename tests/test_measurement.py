@@ -54,6 +54,7 @@ def test_the_callers_arrays_stay_their_own():
         (FRAME, MASK, {"read_noise": -1}, "read_noise"),
         (FRAME, MASK, {"exposure": np.zeros_like(FRAME)}, "exposure"),
         (FRAME, MASK, {"exposure": np.ones((3, 3))}, "exposure has shape"),
+        (FRAME, MASK, {"exposure": 1e-9 + np.indices(FRAME.shape)[0]}, "expected a range of at most 1e\\+06"),
     ],
 )
 def test_bad_input_is_one_clear_line(values, mask, options, message):

@@ -99,6 +99,55 @@ def test_parts_of_other_options_are_not_mixed(film, tmp_path):
         process_movie(iter(film), tmp_path, options=MovieOptions(recon="nearest", segment="threshold"))
 
 
+def test_parts_of_another_movie_are_not_mixed(film, tmp_path):
+    process_movie(iter(film[:2]), tmp_path, options=CLASSICAL)
+    with pytest.raises(InputError, match="of another movie"):
+        process_movie(iter(film[1:]), tmp_path, options=CLASSICAL)
+
+
+def test_tracking_may_change_when_a_run_goes_on(film, tmp_path):
+    process_movie(iter(film[:2]), tmp_path, options=CLASSICAL)
+    options = MovieOptions(recon="linear", segment="threshold", frame_interval_s=0.5, max_step_px=9)
+    assert process_movie(iter(film), tmp_path, options=options).frames == 6
+
+
+def test_a_run_that_failed_at_once_claims_nothing(film, tmp_path):
+    wrong = MovieOptions(recon="unrolled-ista", recon_options={"weights": str(tmp_path / "none")}, segment="threshold")
+    with pytest.raises(InputError, match="no weights file"):
+        process_movie(iter(film), tmp_path, options=wrong)
+    assert process_movie(iter(film), tmp_path, options=CLASSICAL).frames == 6
+
+
+def test_a_damaged_part_is_named(film, tmp_path):
+    process_movie(iter(film), tmp_path, options=CLASSICAL)
+    (tmp_path / "movie_parts" / "000002.parquet").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"000002\.parquet is damaged"):
+        process_movie(iter(film), tmp_path, options=CLASSICAL)
+
+
+def test_the_last_frame_of_a_broken_movie_gets_its_neighbour_later(film, tmp_path):
+    options = MovieOptions(segment="threshold", temporal=True, recon_options={"preset": "fast"})
+    other = Measurement(np.add.outer(np.arange(32.0), np.arange(40.0)), np.ones((32, 40), bool))
+    whole = process_movie(iter(film[:4]), tmp_path / "whole", options=options)
+    assert process_movie([*film[:2], other], tmp_path / "broken", options=options).frames == 2
+    mended = process_movie(iter(film[:4]), tmp_path / "broken", options=options)
+    pd.testing.assert_frame_equal(whole.tracks.table, mended.tracks.table, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"frame_interval_s": -1},
+        {"max_step_px": float("nan")},
+        {"recon": "linear", "recon_options": {"scans": 3}},
+        {"recon_options": {"presett": "fast"}, "temporal": True},
+    ],
+)
+def test_bad_options_are_refused_before_any_frame(options):
+    with pytest.raises(InputError):
+        MovieOptions(**options)
+
+
 def test_a_movie_without_particles(tmp_path):
     rng = np.random.default_rng(0)
     empty = [Measurement(rng.normal(5, 0.1, (48, 48)), np.ones((48, 48), bool)) for _ in range(3)]

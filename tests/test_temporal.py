@@ -35,6 +35,13 @@ def gains(frames, scans, method):
 
 @pytest.mark.parametrize("method", METHODS)
 class TestMovies:
+    @pytest.mark.parametrize("factor", [1.3, 10.0])
+    def test_a_frame_of_another_brightness_does_no_harm(self, film, method, factor):
+        frames, scans = film
+        frames, scans = list(frames), list(scans)
+        frames[2], scans[2] = factor * frames[2], replace(scans[2], values=factor * scans[2].values)
+        assert gains(frames, scans, method).min() > -0.6
+
     def test_neighbours_help_where_little_moves(self, film, method):
         assert gains(*film, method).mean() > 0.3
 
@@ -80,10 +87,11 @@ class TestMovies:
             reconstruct_movie(scans, method, within_nose=0.5)
 
 
-def test_neighbours_help_where_particles_move_by_pixels():
+@pytest.mark.parametrize("method", METHODS)
+def test_neighbours_help_where_particles_move_by_pixels(method):
     # 0.6 nm^2/s: some three pixels a frame, at which the bare neighbouring scans mislead.
     frames, scans = filmed(0.6, n_frames=6, ratio=0.1)
-    assert gains(frames, scans, "unrolled-ista").mean() > 0.3
+    assert gains(frames, scans, method).mean() > 0.3
 
 
 def test_only_some_methods_look_at_neighbours(film):
@@ -155,6 +163,23 @@ class TestCarriedSamples:
         core = (np.abs(rows - 28 - self.MOVED[0]) < 5) & (np.abs(cols - 38 - self.MOVED[1]) < 5)
         assert before.mask[20:36, 30:46].any()
         assert not (joined.mask & ~own.mask)[core].any()
+
+    def test_another_scene_is_left_out(self, pair):
+        _, second, (before, own) = pair
+        other = np.random.default_rng(9).permutation(second.ravel()).reshape(second.shape)
+        joined = with_neighbours(own, known(second), [(before, known(gaussian_filter(other, 3)))])
+        np.testing.assert_array_equal(joined.mask, own.mask)
+        np.testing.assert_array_equal(joined.values, own.values)
+
+    def test_another_black_level_and_dose_are_allowed_for(self, pair):
+        first, second, (before, own) = pair
+        own, before = (replace(scan, counts_per_unit=50.0) for scan in (own, before))
+        joined = with_neighbours(own, known(second), [(before, known(first))])
+        shifted = replace(before, values=before.values + 3, black_level=3.0, counts_per_unit=100.0)
+        found = with_neighbours(own, known(second), [(shifted, known(first))])
+        carried = joined.mask & ~own.mask
+        np.testing.assert_allclose(found.values[carried], joined.values[carried])
+        np.testing.assert_allclose(found.exposure[carried], 2 * joined.exposure[carried])
 
     @pytest.mark.parametrize("factor", [1e-6, 1e6])
     def test_the_unit_does_not_matter(self, pair, factor):
