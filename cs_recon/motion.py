@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
-from skimage.registration import optical_flow_tvl1
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,36 +56,31 @@ def with_neighbours(
     weight = _exposure(scan)
     total = weight * scan.values
     for other, image in others:
-        moved = carried(scan, own, other, image)
-        if moved is not None:
-            added = CARRIED_EXPOSURE * _exposure(moved)
-            weight += added
-            total += added * moved.values
+        added, moved = _carried(scan, own, other, image)
+        weight += CARRIED_EXPOSURE * added
+        total += CARRIED_EXPOSURE * moved
     mask = weight > 0
     values = np.divide(total, weight, out=np.zeros_like(total), where=mask)
     return replace(scan, values=values, mask=mask, exposure=weight, path=None)
 
 
-def carried(scan: Measurement, own: Reconstruction, other: Measurement, image: Reconstruction) -> Measurement | None:
-    """Return another frame's samples where the scene has moved them, as a scan like that of the frame.
+def _carried(
+    scan: Measurement, own: Reconstruction, other: Measurement, image: Reconstruction
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return exposures, and samples times exposure, of another frame where the scene has moved them, in a frame's unit.
 
-    Returns
-    -------
-    Measurement or None
-        Nothing if the two do not show the same scene: fewer than `FEWEST_FITTING` of the samples fit.
+    All zero if the two do not show the same scene: fewer than `FEWEST_FITTING` of the samples fit.
     """
+    weight, total = np.zeros(scan.shape), np.zeros(scan.shape)
     (rows, cols), sources = _arrivals(other, image, own)
     if rows.size < FEWEST_FITTING * np.count_nonzero(other.mask):
-        return None
+        return weight, total
     added = _exposure(other)[sources]
     if scan.counts_per_unit is not None and other.counts_per_unit is not None:
         added = added * (other.counts_per_unit / scan.counts_per_unit)
-    weight, total = np.zeros(scan.shape), np.zeros(scan.shape)
     np.add.at(weight, (rows, cols), added)
     np.add.at(total, (rows, cols), added * (other.values[sources] - other.black_level + scan.black_level))
-    mask = weight > 0
-    values = np.divide(total, weight, out=np.zeros_like(total), where=mask)
-    return replace(scan, values=values, mask=mask, exposure=weight, path=None)
+    return weight, total
 
 
 def _arrivals(
@@ -108,6 +102,8 @@ def _arrivals(
 
 def _flow(moving: NDArray[np.float32], fixed: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return how far (rows, columns) each pixel of one image moves to where it is in the other one, in pixels."""
+    from skimage.registration import optical_flow_tvl1
+
     low, high = np.percentile(fixed, [0.1, 99.9])
     span = max(float(high - low), float(np.finfo(np.float32).tiny))
     first, second = ((np.asarray(image, dtype=np.float64) - low) / span for image in (moving, fixed))
@@ -124,4 +120,4 @@ def _sigma(reconstruction: Reconstruction) -> NDArray[np.float64]:
 
 
 def _exposure(scan: Measurement) -> NDArray[np.float64]:
-    return scan.mask.astype(np.float64) if scan.exposure is None else np.where(scan.mask, scan.exposure, 0.0)
+    return scan.mask.astype(np.float64) if scan.exposure is None else scan.exposure.copy()

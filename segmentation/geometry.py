@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 # Grid directions (rows, columns) along which boundary crossings are counted: rook's, bishop's and knight's moves.
 CROFTON_MOVES = ((0, 1), (1, 0), (1, 1), (1, -1), (1, 2), (2, 1), (1, -2), (2, -1))
 
-
 _RIM = 3
 """Pixels around a particle that are looked at; a corner may lie so far beyond its last pixel."""
 
