@@ -145,6 +145,8 @@ def test_simulated_movies_are_tracked(seed):
     truth, _ = true_tables(movie)
     result = scored(track(spoilt(truth, (256, 256), LEVELS["perfect"])), movie)
     assert result["hota"] > 0.95
+    assert min(result["enter_f1"], result["leave_f1"]) >= 0.9
+    assert min(result["enter_n_true"], result["leave_n_true"]) >= 2
     result = scored(track(spoilt(truth, (256, 256), LEVELS["spoilt"], seed=1)), movie)
     assert result["idf1"] > 0.85
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 KINDS = ("merge", "split", "enter", "leave")
 CHAINS = ("none", "frames", "temporal", "both")
+LONGEST_GAP = 2
+"""Frames in a row that `track` bridges by default."""
 
 
 @dataclass(frozen=True)
@@ -76,16 +78,24 @@ def true_tables(movie: Movie) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _crossings(table: pd.DataFrame, rows: NDArray, n_frames: int) -> pd.DataFrame:
-    """Return where a trajectory as it is seen begins or ends at the border, and no merger or split is why."""
+    """Return where a particle as it is seen comes or goes at the border, and no merger or split is why.
+
+    One that is out of sight for more frames than a linker bridges leaves, and enters if it comes again.
+    """
     absorbed, born = (rows[rows["event"] == kind] for kind in ("merge", "split"))
     frame, particle, border = (table[name].to_numpy() for name in ("frame", "particle", "touches_border"))
-    ids, first = np.unique(particle, return_index=True)
-    last = len(particle) - 1 - np.unique(particle[::-1], return_index=True)[1]
-    first = first[(frame[first] > 0) & border[first] & ~np.isin(ids, born["particle"])]
+    order = np.lexsort((frame, particle))
+    frame, particle, border = frame[order], particle[order], border[order]
+    changes = np.diff(particle) != 0
+    cuts = np.flatnonzero(changes | (np.diff(frame) > LONGEST_GAP + 1))
+    first, last = np.concatenate([[0], cuts + 1]), np.concatenate([cuts, [len(frame) - 1]])
+    begins, ends = np.concatenate([[True], changes[cuts]]), np.concatenate([changes[cuts], [True]])
     gone = np.concatenate([absorbed["other"], born["other"]])
-    last = last[(frame[last] < n_frames - 1) & border[last] & ~np.isin(ids, gone)]
+    entered = border[first] & (frame[first] > 0) & ~(begins & np.isin(particle[first], born["particle"]))
+    left = border[last] & (frame[last] < n_frames - 1) & ~(ends & np.isin(particle[last], gone))
+    first, last = first[entered], last[left]
     kinds = np.repeat(["enter", "leave"], [first.size, last.size])
-    chosen = np.concatenate([first, last])
+    chosen = order[np.concatenate([first, last])]
     columns = {name: table[name].to_numpy()[chosen] for name in ("frame", "x", "y")}
     return pd.DataFrame(columns | {"kind": kinds})
 
