@@ -174,6 +174,7 @@ def denormalised(
             features={name: (maps[index : index + 1], stride) for name, (maps, stride) in out.features.items()},
             info={**loaded.info, "preset": preset},
             name=scan.name,
+            scan=scan,
         ))  # fmt: skip
     return results
 

@@ -43,6 +43,8 @@ class Reconstruction:
         Settings actually used (chosen parameters, iterations, weights hash), for provenance.
     name : str
         The measurement's name.
+    scan : Measurement, optional
+        What it was computed from.
     """
 
     image: NDArray[np.float32]
@@ -53,6 +55,7 @@ class Reconstruction:
     trace: dict[str, list[float]] = field(default_factory=dict)
     info: dict[str, object] = field(default_factory=dict)
     name: str = "scan"
+    scan: Measurement | None = None
 
 
 class Reconstructor(Protocol):
@@ -99,6 +102,7 @@ def result(
         trace=trace or {},
         info=info or {},
         name=measurement.name,
+        scan=measurement,
     )
 
 

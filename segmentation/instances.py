@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -138,6 +138,24 @@ class Instances:
             raise InputError(f"there is no particle {particle_id}; expected one of the {len(self)} ids of this frame")
         rows, cols = self._slices[index]
         return rows, cols, self.labels[rows, cols] == particle_id
+
+    def only(self, kept: NDArray[np.bool_]) -> Instances:
+        """Return the particles where `kept`, shape (N,), is true; all else stays as it is.
+
+        Examples
+        --------
+        >>> two = Instances([[0, 0, 4], [0, 4, 7]])
+        >>> two.only(two.ids > 4).labels.tolist()
+        [[0, 0, 0], [0, 0, 7]]
+        """
+        gone = np.concatenate([[True], ~kept])[compact_labels(self.labels, self.ids)]
+        return replace(
+            self,
+            labels=np.where(gone, 0, self.labels),
+            boxes=self.boxes[kept],
+            scores=self.scores[kept],
+            masks=None if self.masks is None else self.masks[kept],
+        )
 
     @cached_property
     def _slices(self) -> list[tuple[slice, slice]]:

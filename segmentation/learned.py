@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from cs_recon.device import pick_device
 from cs_recon.learned import UNROLLED, LoadedNetwork
 from cs_recon.reconstruction import Reconstruction
 from cs_recon.unrolled import UnrolledConfig, UnrolledISTA
-from segmentation.instances import Instances
+from segmentation.instances import Instances, compact_labels
 from segmentation.mapping import FEATURE_PRESET, RECONSTRUCT, check_mapping, map_frame
 from segmentation.methods import segmenters
 from segmentation.models.family import ARCHITECTURES, ParticleNetwork, architecture_of, make_network
@@ -25,15 +25,16 @@ from segmentation.paste import paste
 from segmentation.shipped import read_weights, shipped_file, shipped_name
 from segmentation.split import split
 from segmentation.views import DEFAULT_VIEWS, check_views, run_views
+from segmentation.visibility import found_snr
 from segmentation.windows import dense_maps, detections
-from simulate.errors import InputError
+from simulate.errors import InputError, check_within
+from simulate.measurement import Measurement
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
     from cs_recon.checkpoint import Weights
-    from simulate.measurement import Measurement
 
 MULTIPLE = 32
 """What frames are padded to a multiple of: the coarsest stride of every network."""
@@ -72,6 +73,7 @@ def find(
     mapping: str = "",
     min_score: float | None = None,
     min_area_px: int = 12,
+    min_snr: float = 1.0,
     views: int = DEFAULT_VIEWS,
 ) -> Instances:
     """Segment by a trained network, at native scale.
@@ -95,6 +97,10 @@ def find(
         validation images.
     min_area_px : int
         Particles with fewer visible pixels are dropped.
+    min_snr : float
+        Particles whose contrast is fewer standard errors than this are dropped (`visibility.found_snr`; it looks at
+        the counts of a scan or reconstruction too): where film is blank, networks see particles of no contrast now
+        and then. 0 keeps all.
     views : int
         How often the network looks at the frame, each time mirrored otherwise, 1 to 4: more find more and invent less,
         in as many times the time.
@@ -107,12 +113,13 @@ def find(
     """
     if min_score is not None and not 0 <= min_score <= 1:
         raise InputError(f"min_score is {min_score}; expected a number from 0 to 1")
+    check_within(min_snr, "min_snr", 0)
     target = pick_device(device)
     loaded = load_segmenter(method, weights=weights, mapping=mapping, device=target)
     network, architecture = loaded.network, architecture_of(method)
     point = network.config.operating_point if min_score is None else min_score
     check_views(views)
-    info = {**loaded.info, "mapping": network.config.mapping, "min_score": point, "views": views}
+    info = {**loaded.info, "mapping": network.config.mapping, "min_score": point, "min_snr": min_snr, "views": views}
     blank = image.image if isinstance(image, Reconstruction) else image
     if isinstance(blank, np.ndarray) and np.ptp(blank) == 0:
         return Instances(np.zeros(blank.shape, dtype=np.int32), intensity=blank, info=info)  # pyright: ignore[reportArgumentType]
@@ -130,14 +137,10 @@ def find(
             maps = dense_maps(run, mapped, multiple=MULTIPLE)
             particle, depth = (maps[name][:rows, :cols].cpu().numpy() for name in ("particle", "depth"))
             particles = split(particle, depth, threshold=point, min_area_px=min_area_px)
-    return Instances(
-        particles.labels,
-        boxes=particles.boxes,
-        scores=particles.scores,
-        masks=particles.masks,
-        intensity=mapped.image,  # pyright: ignore[reportArgumentType]
-        info=info,
-    )
+    particles = replace(particles, intensity=mapped.image, info=info)
+    scan = image.scan if isinstance(image, Reconstruction) else image if isinstance(image, Measurement) else None
+    kept = particles.only(found_snr(mapped.image, particles.labels, scan) >= min_snr)
+    return replace(kept, labels=compact_labels(kept.labels, kept.ids))
 
 
 for _name, _architecture in ARCHITECTURES.items():
@@ -193,6 +196,4 @@ def _load(method: str, path: str, written: float, device: torch.device) -> Loade
 
 
 def _part(weights: Weights, tensors: dict[str, Tensor]) -> Weights:
-    from dataclasses import replace
-
     return replace(weights, tensors=tensors)

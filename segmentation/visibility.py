@@ -1,8 +1,8 @@
-"""Which particles of a labelled frame its dose can show: what a detector may be asked for, and may learn from."""
+"""Which particles a dose can show: what a detector may be asked for, may learn from, and may be believed."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -12,6 +12,8 @@ from segmentation.instances import compact_labels, label_ids
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from simulate.measurement import Measurement
 
 ROSE = 5.0
 """Signal-to-noise ratio from which on a feature is seen reliably."""
@@ -55,9 +57,61 @@ def rose_snr(
     Rose, "The sensitivity performance of the human eye on an absolute scale", J. Opt. Soc. Am. 38, 196 (1948),
     https://doi.org/10.1364/JOSA.38.000196: from 5 on a feature is seen reliably.
     """
+    contrast = _contrast(frame, labels)
+    brightest = float(np.max(frame))
+    noise = contrast.grain
+    if peak_counts:
+        level = np.maximum(contrast.around, 0.02 * brightest)
+        noise = noise + level * brightest / peak_counts / (ratio * contrast.area)
+    return np.abs(contrast.signal) / np.sqrt(np.maximum(noise, 1e-12 * brightest**2))
+
+
+def found_snr(image: NDArray, labels: NDArray[np.int32], scan: Measurement | None = None) -> NDArray[np.float64]:
+    r"""Return the signal-to-noise ratio of each particle that was found, judged by the image it was found on.
+
+    As `rose_snr`, with the noise :math:`\sigma_c` that the scan's own counts, read noise and exposures tell, if they
+    do. A reconstruction is smooth, so that what noise leaves of itself in it counts as grain; below 1, a particle
+    differs from its surroundings by less than these differ from themselves.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W)
+        The image, in the unit of the scan.
+    labels : ndarray of int32, shape (H, W)
+        The particles.
+    scan : Measurement, optional
+        What the image was made from; without one, or with one whose noise is not known, the image alone tells.
+
+    Returns
+    -------
+    ndarray of float64, shape (N,)
+        In ascending order of the labels; infinite where nothing varies around a particle.
+    """
+    contrast = _contrast(image, labels)
+    noise = contrast.grain
+    if scan is not None and scan.noise_is_known:
+        exposed = scan.ratio if scan.exposure is None else float(scan.exposure[scan.mask].sum()) / scan.mask.size
+        black = scan.black_level
+        level = np.maximum(contrast.around, black + 0.02 * (float(np.max(image)) - black))
+        noise = noise + scan.noise_sigma(level) ** 2 / (exposed * contrast.area)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.nan_to_num(np.abs(contrast.signal) / np.sqrt(noise), nan=0.0, posinf=np.inf)
+
+
+class _Contrast(NamedTuple):
+    """Of each particle (N,): its contrast, the mean around it, the variance that grain gives its mean, its area."""
+
+    signal: NDArray[np.float64]
+    around: NDArray[np.float64]
+    grain: NDArray[np.float64]
+    area: NDArray[np.int64]
+
+
+def _contrast(frame: NDArray, labels: NDArray[np.int32]) -> _Contrast:
     ids = label_ids(labels)
     if ids.size == 0:
-        return np.zeros(0)
+        none = np.zeros(0)
+        return _Contrast(none, none, none, np.zeros(0, dtype=np.int64))
     compact = compact_labels(labels, ids)
     image = np.asarray(frame, dtype=np.float64)
     background = (compact == 0).astype(np.float64)
@@ -69,10 +123,7 @@ def rose_snr(
     index = np.arange(1, ids.size + 1)
     area = np.bincount(compact.ravel(), minlength=ids.size + 1)[1:]
     signal, around, grain = (ndimage.mean(x, compact, index) for x in (image, mean, spread))
-    noise = grain * _GRAIN_AREA_PX / area
-    if peak_counts:
-        noise = noise + np.maximum(around, 0.02 * image.max()) * image.max() / peak_counts / (ratio * area)
-    return np.abs(signal - around) / np.sqrt(np.maximum(noise, 1e-12 * image.max() ** 2))
+    return _Contrast(signal - around, around, grain * _GRAIN_AREA_PX / area, area)
 
 
 def outline_snr(

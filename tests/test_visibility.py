@@ -1,11 +1,14 @@
-"""Which particles a dose can show."""
+"""Which particles a dose can show, and which a reconstruction shows at all."""
 
 import numpy as np
 import pytest
 
+from cs_recon import reconstruct
+from segmentation import segment
+from segmentation.bench.frames import VALIDATION_SEED, simulated_frame
 from segmentation.training_data import SceneData, discernible
-from segmentation.visibility import MIN_AREA_PX, outline_snr, rose_snr, visible
-from simulate import Measurement, SceneConfig, make_scene
+from segmentation.visibility import MIN_AREA_PX, found_snr, outline_snr, rose_snr, visible
+from simulate import InputError, Measurement, SceneConfig, make_scene
 
 
 def disk_frame(radius=6.0, signal=1.0, background=1.0, shape=(96, 96)):
@@ -104,3 +107,45 @@ def test_particles_that_no_sample_fell_on_are_no_targets():
 def test_outlines_of_nothing_and_of_the_thinnest(labels):
     found = outline_snr(np.ones((32, 32)), labels, peak_counts=10.0)
     assert found.tolist() == [0.0] * labels.max()
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.1])
+def test_found_particles_are_judged_by_the_counts_of_their_scan(ratio):
+    frame, labels = disk_frame()
+    mask = np.zeros(frame.shape, bool)
+    mask.ravel()[:: round(1 / ratio)] = True
+    scan = Measurement(frame, mask, counts_per_unit=10.0)
+    expected = rose_snr(frame, labels, peak_counts=20.0, ratio=scan.ratio)
+    np.testing.assert_allclose(found_snr(frame, labels, scan), expected)
+    twice = Measurement(frame, mask, counts_per_unit=10.0, exposure=np.full(frame.shape, 2.0))
+    np.testing.assert_allclose(found_snr(frame, labels, twice), np.sqrt(2) * expected)
+    shifted = Measurement(frame + 7, mask, counts_per_unit=10.0, black_level=7.0)
+    np.testing.assert_allclose(found_snr(frame + 7, labels, shifted), expected)
+    noisy = Measurement(frame, mask, counts_per_unit=10.0, read_noise=np.sqrt(0.3))
+    np.testing.assert_allclose(found_snr(frame, labels, noisy), expected / 2)  # a variance of 0.1 becomes one of 0.4
+
+
+def test_without_counts_the_image_alone_tells():
+    frame, labels = disk_frame()
+    grainy = frame + np.random.default_rng(0).normal(0, 0.2, frame.shape)
+    labels[4:16, 4:16] = 2
+    disk, blank = found_snr(grainy, labels)
+    assert disk > 10 > 1 > blank
+    assert found_snr(frame, labels).tolist() == [np.inf, 0.0]
+    np.testing.assert_array_equal(found_snr(grainy, labels, Measurement(grainy, labels >= 0)), [disk, blank])
+    assert found_snr(frame, 0 * labels).size == 0
+
+
+def test_networks_do_not_report_particles_without_contrast():
+    """On the blank film between dark particles the detector sees squares of nothing, in a scene that shows it well."""
+    frame, _ = simulated_frame("film", VALIDATION_SEED + 38, 256, "ordinary")
+    image = reconstruct(frame.scan(0.1, 50.0))
+    everything, believed = segment(image, min_snr=0.0), segment(image)
+    assert len(everything) - len(believed) > 40
+    assert (found_snr(image.image, believed.labels, image.scan) >= 1).all()
+    assert believed.ids.tolist() == list(range(1, len(believed) + 1))
+    assert set(believed.scores) < set(everything.scores)
+    on_particles = [np.mean(frame.labels[believed.labels == index] > 0) > 0.3 for index in believed.ids]
+    assert np.mean(on_particles) > 0.8
+    with pytest.raises(InputError, match="min_snr is -1"):
+        segment(image, min_snr=-1.0)
