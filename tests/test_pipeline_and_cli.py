@@ -103,6 +103,18 @@ def test_a_stack_gives_a_table_of_all_frames(capsys, tmp_path, scene):
     assert (tmp_path / "out" / "movie_movie.gif").exists()
 
 
+@pytest.mark.parametrize(
+    "option", [["--temporal"], ["--video", "gif"], ["--max-step-px", 3], ["--frame-interval-s", 1]]
+)
+def test_options_of_movies_are_refused_for_one_frame(capsys, tmp_path, scene, option):
+    np.save(tmp_path / "frame.npy", scene.frame)
+    arguments = ("run", tmp_path / "frame.npy", "--ratio", 0.5, *CLASSICAL, *option, "--out", tmp_path / "out")
+    status, _, error = run_main(capsys, *arguments)
+    assert status == 2
+    assert f"{option[0]} is for movies and the file holds one frame" in error
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_of_frames_is_a_movie_too(capsys, tmp_path, scene):
     (tmp_path / "film").mkdir()
     for number in range(3):
@@ -117,6 +129,15 @@ def test_a_folder_of_frames_is_a_movie_too(capsys, tmp_path, scene):
     assert "the movie ended early at frame 3" in error
     assert "3 frames" in printed
     assert pd.read_csv(tmp_path / "out" / "film_all_particles.csv").frame.max() == 2
+    (tmp_path / "broken").mkdir()
+    np.save(tmp_path / "broken" / "0.npy", scene.frame)
+    (tmp_path / "broken" / "1.npy").write_bytes(b"no array")
+    arguments = ("run", tmp_path / "broken", "--ratio", 0.5, *CLASSICAL, "--out", tmp_path / "out")
+    status, printed, error = run_main(capsys, *arguments)
+    assert status == 2
+    assert "the movie ended early at frame 1" in error
+    assert "1 frames" in printed
+    assert pd.read_csv(tmp_path / "out" / "broken_all_particles.csv").frame.max() == 0
     (tmp_path / "empty").mkdir()
     status, _, error = run_main(capsys, "run", tmp_path / "empty", "--out", tmp_path / "out2")
     assert status == 2

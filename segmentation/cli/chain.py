@@ -17,7 +17,7 @@ from cs_recon import reconstruct, reconstructors
 from cs_recon.device import pick_device
 from cs_recon.io import provenance, read_frames, write_provenance
 from segmentation.cli.inputs import read_options, scans_of
-from segmentation.cli.movies import movie_options, run_movie
+from segmentation.cli.movies import movie_options, refuse_movie_options, run_movie
 from segmentation.cli.words import describe, say
 from segmentation.measure import measure, summary
 from segmentation.methods import segment, segmenters
@@ -28,6 +28,8 @@ from simulate.atomic import make_folder
 from simulate.errors import InputError, check_ratio
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from segmentation.instances import Instances
     from segmentation.pipeline import Result
     from simulate.measurement import Measurement
@@ -117,12 +119,15 @@ def _analysis_option(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> None:
     _check_methods(options)
     scans = scans_of(options)
-    first, second = next(scans), next(scans, None)
-    if second is not None and options.analysis:
+    first = next(scans)
+    others = _others(scans)
+    if others is None:
+        refuse_movie_options(options)
+    elif options.analysis:
         raise InputError("--analysis is for one frame and the file holds a movie; leave it out")
     make_folder(options.out)
-    if second is not None:
-        run_movie(chain([first, second], scans), options, _recon_choices(options), _segment_choices(options))
+    if others is not None:
+        run_movie(chain([first], others), options, _recon_choices(options), _segment_choices(options))
         return
     for scan, progress in _with_progress([first]):
         result = _chain(scan, options, progress)
@@ -131,6 +136,20 @@ def _run(options: argparse.Namespace) -> None:
         say(report(result))
         _analyse(result.instances, result.table, options)
         say(f"\nFigure: {paths['figure']}\nTable:  {paths['table']}")
+
+
+def _others(scans: Iterator[Measurement]) -> Iterator[Measurement] | None:
+    """Return a movie's further frames, None if there are none; what is wrong with the second is told in its place."""
+    try:
+        second = next(scans, None)
+    except InputError as error:
+        return _failing(error)
+    return None if second is None else chain([second], scans)
+
+
+def _failing(error: InputError) -> Iterator[Measurement]:
+    raise error
+    yield  # a generator: the error comes when the frame is asked for
 
 
 def _analyse(instances: Instances, table: pd.DataFrame, options: argparse.Namespace) -> None:

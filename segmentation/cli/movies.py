@@ -25,13 +25,18 @@ def movie_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--temporal", action="store_true", help="movies: reconstruct each frame from its neighbours' samples too"
     )
-    parser.add_argument(
-        "--video", default="gif", metavar="KIND", help="movies: gif (default), mp4 (extra 'video') or none"
-    )
+    parser.add_argument("--video", metavar="KIND", help="movies: gif (default), mp4 (extra 'video') or none")
     parser.add_argument("--frame-interval-s", type=float, metavar="S", help="movies: time from a frame to the next")
     parser.add_argument(
         "--max-step-px", type=float, metavar="N", help="movies: longest way of a particle to the next frame"
     )
+
+
+def refuse_movie_options(options: argparse.Namespace) -> None:
+    """Raise `InputError` if one frame comes with options of movies."""
+    for name in ("temporal", "video", "frame_interval_s", "max_step_px"):
+        if getattr(options, name) not in (None, False):
+            raise InputError(f"--{name.replace('_', '-')} is for movies and the file holds one frame; leave it out")
 
 
 def run_movie(
@@ -54,7 +59,12 @@ def run_movie(
     stem = file_stem(Path(options.frame).stem)
     with tqdm(unit="frame", leave=False) as bar:
         result = process_movie(
-            scans, options.out, name=stem, options=chosen, video=options.video, progress=lambda number: bar.update()
+            scans,
+            options.out,
+            name=stem,
+            options=chosen,
+            video=options.video or "gif",
+            progress=lambda number: bar.update(),
         )
     arguments = {name: value for name, value in vars(options).items() if name != "func"}
     write_provenance(
