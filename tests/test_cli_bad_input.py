@@ -35,6 +35,7 @@ BAD = {
     "option misspelt": (lambda t: [t / "grid.tif", "--recon-option", "prest=fast"], "did you mean 'preset'"),
     "option of no sense": (lambda t: [t / "grid.tif", "--recon-option", "within_noise=-1"], "within_noise is -1"),
     "weights altered": (lambda t: [t / "grid.tif", "--recon-weights", altered(t)], "hash"),
+    "snr below 0": (lambda t: [t / "grid.tif", "--min-snr", "-1"], "min_snr is -1"),
     "mapping misspelt": (lambda t: [t / "grid.tif", "--mapping", "feature"], "did you mean 'features'"),
     "mapping of no weights": (lambda t: [t / "grid.tif", "--segment", "mask-fpn", "--mapping", "sparse"], "shipped"),
     "weights of another": (lambda t: [t / "grid.tif", "--segment-weights", shipped()], "holds weights of"),

@@ -105,6 +105,12 @@ def _segment_options(parser: argparse.ArgumentParser) -> None:
         "--min-score", type=float, metavar="S", help="keep surer detections only, 0 to 1 (default: the weights' own)"
     )
     parser.add_argument(
+        "--min-snr",
+        type=float,
+        metavar="N",
+        help="drop particles of less contrast, in standard errors (default 1)",
+    )
+    parser.add_argument(
         "--views", type=int, metavar="N", help="how often a network looks at the frame, mirrored: 1 to 4 (default 2)"
     )
     parser.add_argument("--segment-weights", default="", metavar="FILE", help="weights of your own training")
@@ -299,7 +305,7 @@ def _weights(path: str) -> dict[str, Any]:
 
 
 def _segment_choices(options: argparse.Namespace) -> dict[str, Any]:
-    given = {name: getattr(options, name) for name in ("min_score", "views")}
+    given = {name: getattr(options, name) for name in ("min_score", "min_snr", "views")}
     mapping = {"mapping": options.mapping} if options.mapping else {}
     return _weights(options.segment_weights) | {name: v for name, v in given.items() if v is not None} | mapping
 
