@@ -22,6 +22,8 @@ MIN_AREA_PX = 16
 _SURROUNDINGS_PX = 10.0
 _GRAIN_AREA_PX = 12.0
 _RIM_PX = 2
+_BLOCK_PX = 4
+"""Where particles are judged by the way, surroundings are smoothed in such blocks: in a tenth of the time."""
 
 
 def rose_snr(
@@ -87,7 +89,7 @@ def found_snr(image: NDArray, labels: NDArray[np.int32], scan: Measurement | Non
     ndarray of float64, shape (N,)
         In ascending order of the labels; infinite where nothing varies around a particle.
     """
-    contrast = _contrast(image, labels)
+    contrast = _contrast(image, labels, _BLOCK_PX)
     noise = contrast.grain
     if scan is not None and scan.noise_is_known:
         exposed = scan.ratio if scan.exposure is None else float(scan.exposure[scan.mask].sum()) / scan.mask.size
@@ -107,7 +109,8 @@ class _Contrast(NamedTuple):
     area: NDArray[np.int64]
 
 
-def _contrast(frame: NDArray, labels: NDArray[np.int32]) -> _Contrast:
+def _contrast(frame: NDArray, labels: NDArray[np.int32], block: int = 1) -> _Contrast:
+    """Compare particles with their surroundings, which are smoothed exactly or in blocks of so many pixels a side."""
     ids = label_ids(labels)
     if ids.size == 0:
         none = np.zeros(0)
@@ -116,14 +119,31 @@ def _contrast(frame: NDArray, labels: NDArray[np.int32]) -> _Contrast:
     image = np.asarray(frame, dtype=np.float64)
     background = (compact == 0).astype(np.float64)
     # A little of the frame's mean stands in where a heap of particles leaves no surroundings to see.
-    weight = ndimage.gaussian_filter(background, _SURROUNDINGS_PX) + 1e-3
+    weight = _smooth(background, block) + 1e-3
     level = image[compact == 0].mean() if background.any() else image.min()
-    mean = (ndimage.gaussian_filter(background * image, _SURROUNDINGS_PX) + 1e-3 * level) / weight
-    spread = ndimage.gaussian_filter(background * (image - mean) ** 2, _SURROUNDINGS_PX) / weight
-    index = np.arange(1, ids.size + 1)
+    mean = _spread((_smooth(background * image, block) + 1e-3 * level) / weight, image.shape, block)
+    spread = _spread(_smooth(background * (image - mean) ** 2, block) / weight, image.shape, block)
     area = np.bincount(compact.ravel(), minlength=ids.size + 1)[1:]
-    signal, around, grain = (ndimage.mean(x, compact, index) for x in (image, mean, spread))
+    signal, around, grain = (
+        np.bincount(compact.ravel(), x.ravel(), ids.size + 1)[1:] / area for x in (image, mean, spread)
+    )
     return _Contrast(signal - around, around, grain * _GRAIN_AREA_PX / area, area)
+
+
+def _smooth(image: NDArray[np.float64], block: int) -> NDArray[np.float64]:
+    """Return an image as a Gaussian of `_SURROUNDINGS_PX` leaves it, one value for each block of pixels."""
+    if block > 1:
+        rows, cols = (-side % block for side in image.shape)
+        image = np.pad(image, ((0, rows), (0, cols)), mode="symmetric")
+        image = image.reshape(image.shape[0] // block, block, image.shape[1] // block, block).mean(axis=(1, 3))
+    return ndimage.gaussian_filter(image, _SURROUNDINGS_PX / block)
+
+
+def _spread(blocks: NDArray[np.float64], shape: tuple[int, ...], block: int) -> NDArray[np.float64]:
+    """Return an image of `shape` with the value of its block in every pixel."""
+    if block == 1:
+        return blocks
+    return blocks.repeat(block, axis=0).repeat(block, axis=1)[: shape[0], : shape[1]]
 
 
 def outline_snr(

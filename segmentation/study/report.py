@@ -161,8 +161,11 @@ def _accuracy(page: _Page, good: Any) -> None:
     caption = f"{LABEL} against sampling ratio."
     table: Any = page.figure("accuracy", size, caption, lambda f: draw_curves(f, plain, ACCURACY, LABEL))
     page.table("accuracy", table)
-    imaged = plain[plain["psnr_db"].notna() & (plain["segmenter"] == plain["segmenter"].iloc[0])]
+    imaged: Any = plain[plain["psnr_db"].notna()]
     if len(imaged):
+        # Whoever looks at a reconstruction, it is the same one: each is drawn once.
+        way = ["segmenter", "mapping"]
+        imaged = imaged[(imaged[way] == imaged.groupby("recon")[way].transform("first")).all(axis=1)]
         caption = "PSNR of the reconstruction against sampling ratio."
         page.figure("psnr", size, caption, lambda f: draw_curves(f, imaged, "psnr_db", "PSNR (dB)"))
     curves = table[table["scheme"] != "raster"]
