@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_BEYOND = 1.0
-"""How far a mask is continued outside its box, in cells: the box is no surer than that."""
+_BEYOND = 0.5
+"""How far outside its box, in cells, a mask has fallen to 0: as far as the first cell's centre lies inside."""
 
 
 def mask_outlines(instances: Instances, level: float = 0.5) -> list[list[NDArray[np.float64]]]:
     """Outlines of every particle at sub-pixel precision, from its mask probabilities.
 
-    The probability is linear between the centres of the mask's cells. A box cuts off what reaches its edge, so the
-    probability is continued linearly by one cell outside the box (but not outside the frame), where outlines close.
+    The probability is linear between the centres of the mask's cells and falls to 0 half a cell outside the box, as in
+    the label map (`paste`); where the frame's edge cuts a particle it goes on to the edge, and outlines close there.
     Where the label map gives a place to another particle the probability counts as zero, so outlines of touching
     particles do not overlap by more than a mask's cell.
 
@@ -149,10 +149,11 @@ def _continued(values: NDArray, start: NDArray, stop: NDArray, end: int) -> tupl
     last = np.minimum(MASK_SIZE + _BEYOND, (end - start) / cell)
     inner = np.broadcast_to(np.arange(MASK_SIZE) + 0.5, (len(values), MASK_SIZE))
     at = np.concatenate([np.minimum(first, 0.5)[:, None], inner, np.maximum(last, MASK_SIZE - 0.5)[:, None]], axis=1)
-    # The slope over two steps: a single one is noise.
-    before = values[:, 0] + (0.5 - at[:, :1]) * (values[:, 0] - values[:, 2]) / 2
-    after = values[:, -1] + (at[:, -1:] - MASK_SIZE + 0.5) * (values[:, -1] - values[:, -3]) / 2
-    return np.concatenate([before[:, None], values, after[:, None]], axis=1), start[:, None] + at * cell[:, None] - 0.5
+    # What is left of the outermost cells there: all of it where the frame cuts the particle (within half a pixel).
+    before = np.where(start < 0.5, 1, at[:, 0] + _BEYOND)
+    after = np.where(stop > end - 0.5, 1, MASK_SIZE + _BEYOND - at[:, -1])
+    rows = [values[:, :1] * before[:, None, None], values, values[:, -1:] * after[:, None, None]]
+    return np.concatenate(rows, axis=1), start[:, None] + at * cell[:, None] - 0.5
 
 
 def _areas_above(values: NDArray, steps: tuple[NDArray, NDArray], level: float) -> NDArray[np.float64]:

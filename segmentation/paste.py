@@ -107,6 +107,9 @@ def whole_mask(instances: Instances, particle_id: int) -> tuple[slice, slice, ND
 
 
 def _stretch(centres: NDArray, start: float, stop: float) -> NDArray[np.float64]:
-    """Return the matrix (len(centres), 28) that interpolates a mask's side linearly at pixel centres."""
-    position = np.clip((centres - start) / max(stop - start, 1e-6) * MASK_SIZE - 0.5, 0, MASK_SIZE - 1)
+    """Return the matrix (len(centres), 28) that interpolates a mask's side linearly at pixel centres.
+
+    Half a cell beyond the box's edge the mask has fallen to 0: boxes are tight, and a pixel outside is none of it.
+    """
+    position = (centres - start) / max(stop - start, 1e-6) * MASK_SIZE - 0.5
     return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(MASK_SIZE)[None, :]))

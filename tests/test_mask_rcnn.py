@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from cs_recon.training import LoopConfig
-from segmentation import average_precision, load_segmenter, segment
+from segmentation import average_precision, load_segmenter, measure, segment
 from segmentation.mapping import image_maps
 from segmentation.models.mask_rcnn import MaskRCNN, MaskRCNNConfig
 from segmentation.models.regions import MASK_SIZE, mask_targets
+from segmentation.outlines import mask_areas
 from segmentation.paste import paste
 from segmentation.train_segment import MaskRCNNTraining, train_segment
 from segmentation.training_data import LabelledScenes, SceneData, target
@@ -48,6 +49,29 @@ def test_pasted_masks_are_the_drawn_disks():
     assert (found.labels == 1).sum() == pytest.approx(disk.sum(), rel=0.03)
     assert average_precision(disk * 1, (found.labels == 1) * 1, 0.95) == 1
     assert (found.labels == 2).sum() == pytest.approx(np.pi * 100 / 4, rel=0.1)
+
+
+def test_no_pixel_is_drawn_outside_its_box():
+    """Boxes end between pixels: one whose centre is beyond the edge is none of the particle."""
+    full = np.ones((1, MASK_SIZE, MASK_SIZE), np.float32)
+    found = paste((20, 24), np.array([[3.6, 4.4, 9.6, 12.4]], np.float32), np.ones(1, np.float32), full)
+    rows, cols, inside = found.crop(1)
+    assert (rows, cols) == (slice(4, 12), slice(4, 10))
+    assert inside.all()
+    area = float(mask_areas(found)[0])
+    assert area == pytest.approx(6 * 8, rel=0.03), "the outline at sub-pixel precision is that of the box too"
+    border = paste((20, 24), np.array([[0, 0, 6, 8]], np.float32), np.ones(1, np.float32), full)
+    assert float(mask_areas(border)[0]) == pytest.approx(6 * 8, rel=0.02), "the frame's edge, where it goes on"
+
+
+def test_found_spheres_are_as_round_as_they_are():
+    """Masks used to be drawn up to a pixel beyond their boxes, which gave disks four flat noses."""
+    scene = make_scene(SceneConfig((192, 192), n_particles=20, shapes=("sphere",), diameter_nm=11), rng=4)
+    found, true = measure(segment(scene.frame)), measure(scene.labels)
+    whole = [table[~table["touches_border"]] for table in (found, true)]
+    for name, within in (("feret_max_px", 0.03), ("feret_min_px", 0.04), ("equivalent_diameter_px", 0.02)):
+        assert whole[0][name].median() == pytest.approx(whole[1][name].median(), rel=within), name
+    assert whole[0]["roundness"].median() > 0.96
 
 
 def test_the_surest_is_on_top_and_duplicates_are_dropped():
