@@ -14,14 +14,14 @@ from segmentation.measure import measure
 from segmentation.methods import segment as find_particles
 from segmentation.movie import MovieOptions
 from segmentation.tracking.tracks import track
-from simulate.errors import InputError, check_count, check_positive
+from simulate.errors import InputError, check_count, check_kind, check_positive
+from simulate.measurement import Measurement
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from cs_recon.reconstruction import Reconstruction
     from segmentation.instances import Instances
-    from simulate.measurement import Measurement
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,8 @@ class LiveSession:
     def __init__(
         self, options: MovieOptions | None = None, *, max_step_px: float | None = None, max_gap: int = 2
     ) -> None:
-        self.options = options or MovieOptions(recon_options={"preset": "fast"})
+        self.options = MovieOptions(recon_options={"preset": "fast"}) if options is None else options
+        check_kind(self.options, "options", MovieOptions)
         if self.options.temporal:
             raise InputError("a live session has no next frame to reconstruct from; leave temporal out")
         if max_step_px is not None:
@@ -101,8 +102,9 @@ class LiveSession:
             If its shape or pixel size differs from the first frame's; the session goes on as if it had not come.
         """
         began = time.perf_counter()
+        check_kind(scan, "scan", Measurement)
         if self._shape is None:
-            self._shape, self._pixel_size = scan.shape, scan.pixel_size_nm
+            self._pixel_size = scan.pixel_size_nm
         elif scan.shape != self._shape or scan.pixel_size_nm != self._pixel_size:
             raise InputError(
                 f"frame {self.frames} has shape {scan.shape} and pixel size {scan.pixel_size_nm}; expected "
@@ -113,6 +115,8 @@ class LiveSession:
         found = find_particles(image, chosen.segment, device=chosen.device, **chosen.segment_options)
         table = measure(found, sigma=image.sigma)
         table, new = self._linked(table)
+        # Only now: of a frame that failed nothing is kept.
+        self._shape = scan.shape
         self._recent.append(table)
         result = LiveFrame(self.frames, image, found, table, new, time.perf_counter() - began)
         self.frames += 1

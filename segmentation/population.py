@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from segmentation.population_fits import fit_distributions
 from segmentation.size_interval import check_confidence
-from simulate.errors import InputError, PixelSize, check_count, check_rng, check_shape, pixel_size_pair
+from simulate.errors import (
+    InputError,
+    PixelSize,
+    check_count,
+    check_kind,
+    check_pixel_size,
+    check_rng,
+    check_shape,
+    pixel_size_pair,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -134,6 +143,8 @@ def population(
     check_confidence(confidence)
     check_count(n_resamples, "n_resamples", 1)
     generator = check_rng(rng)
+    pixel_size_nm = check_pixel_size(pixel_size_nm)
+    check_kind(table, "table", pd.DataFrame)
     unit = "px" if pixel_size_nm is None else "nm"
     needed = (f"equivalent_diameter_{unit}", f"area_{unit}2", "touches_border", "bbox_x0", "bbox_y1")
     missing = [name for name in needed if name not in table]
@@ -142,6 +153,7 @@ def population(
             f"the table has no column {missing[0]!r}; expected a table from segmentation.measure in {unit} "
             "(give pixel_size_nm for one in nm, and leave it out for one in pixels)"
         )
+    _check_rows(table, needed, (height, width))
     row_size, col_size = pixel_size_pair(pixel_size_nm)
     n_frames = int(np.unique(table["frame"]).size) if "frame" in table and len(table) else 1
     frame_area = n_frames * height * width * row_size * col_size
@@ -172,6 +184,23 @@ def population(
         number_density=float(weights.sum() / frame_area),
         more_to_halve=3 * sizes.size,
     )
+
+
+def _check_rows(table: Any, needed: tuple[str, ...], shape: tuple[int, int]) -> None:
+    """Raise `InputError` if sizes are no numbers above 0, or particles lie outside a frame of this shape."""
+    for name in needed[:2]:
+        values: Any = pd.to_numeric(table[name], errors="coerce")
+        bad = int((~(np.isfinite(values) & (values > 0))).sum())
+        if bad:
+            raise InputError(f"{name} of {bad} of {len(table)} particles is no number above 0; leave those rows out")
+    if table["touches_border"].dtype.kind not in "biuf" and len(table):
+        raise InputError(f"touches_border holds {table['touches_border'].iloc[0]!r}; expected true or false")
+    right, bottom = (float(table[name].max()) if len(table) else 0.0 for name in ("bbox_x1", "bbox_y1"))
+    if right > shape[1] or bottom > shape[0]:
+        raise InputError(
+            f"particles reach to row {bottom:g} and column {right:g} of a frame of {shape[0]} x {shape[1]} pixels; "
+            "expected the shape (rows, columns) of the frames that they were found on"
+        )
 
 
 STATISTICS = (

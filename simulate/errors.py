@@ -86,7 +86,9 @@ def check_count(value: object, name: str, low: int = 0) -> None:
 def check_kind(value: object, name: str, kind: type) -> None:
     """Raise `InputError` naming the value unless it is of the kind."""
     if not isinstance(value, kind):
-        raise InputError(f"{name} is {value!r}; expected a {kind.__name__}")
+        shown = repr(value)
+        shown = shown if len(shown) <= 60 and "\n" not in shown else f"a {type(value).__name__}"
+        raise InputError(f"{name} is {shown}; expected a {kind.__name__}")
 
 
 def check_pixel_size(pixel_size_nm: PixelSize | None) -> PixelSize | None:

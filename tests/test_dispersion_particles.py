@@ -252,6 +252,10 @@ def test_bad_tables_and_windows_say_what_is_wrong():
             dispersion(bad, window=shape)
     with pytest.raises(InputError, match="no finite positive"):
         dispersion(table.assign(x=np.nan), window=shape)
+    with pytest.raises(InputError, match="no finite positive"):
+        dispersion(table.assign(x="left"), window=shape)
+    with pytest.raises(InputError, match="of 2 frames; expected one"):
+        dispersion(table.assign(frame=[0, 1]), window=shape)
     with pytest.raises(InputError, match="expected pixel_size_nm"):
         dispersion(table.rename(columns={"equivalent_diameter_px": "equivalent_diameter_nm"}), window=shape)
     with pytest.raises(InputError, match="expected the label map's"):

@@ -64,8 +64,22 @@ def test_a_frame_of_another_shape_is_refused_and_the_session_goes_on(film):
     assert session.push(film[1]).number == 1
 
 
+def test_of_a_frame_that_failed_nothing_is_kept(film):
+    session = LiveSession(CLASSICAL)
+    session.options = MovieOptions(recon="linear", segment="threshold", segment_options={"polarity": "odd"})
+    other = Measurement(np.random.default_rng(0).random((64, 64)), np.ones((64, 64), bool))
+    with pytest.raises(InputError, match="polarity"):
+        session.push(other)
+    session.options = CLASSICAL
+    assert session.push(film[0]).number == 0
+    with pytest.raises(InputError, match="expected a Measurement"):
+        session.push(film[0].values)
+
+
 def test_impossible_sessions():
     with pytest.raises(InputError, match="no next frame"):
         LiveSession(MovieOptions(recon="inpainting", temporal=True))
     with pytest.raises(InputError, match="max_gap"):
         LiveSession(max_gap=-1)
+    with pytest.raises(InputError, match="options is 'fast'; expected a MovieOptions"):
+        LiveSession("fast")

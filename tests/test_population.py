@@ -121,6 +121,16 @@ def test_wrong_tables_are_refused(tmp_path):
         population(table, (40, 50), pixel_size_nm=0.5)
     with pytest.raises(InputError, match="confidence"):
         population(table, (40, 50), confidence=95)
+    with pytest.raises(InputError, match=r"pixel size is -0\.5"):
+        population(table, (40, 50), pixel_size_nm=-0.5)
+    for value in (np.nan, -5.0, "large"):
+        wrong = table.assign(equivalent_diameter_px=[value] * len(table))
+        with pytest.raises(InputError, match="no number above 0; leave those rows out"):
+            population(wrong, (40, 50))
+    with pytest.raises(InputError, match="expected true or false"):
+        population(table.assign(touches_border="False"), (40, 50))
+    with pytest.raises(InputError, match="of a frame of 10 x 12 pixels"):
+        population(table, (10, 12))
     found = population(table, (40, 50))
     with pytest.raises(InputError, match="at least two"):
         found.particles_needed("d50", 1.0)

@@ -118,6 +118,22 @@ def test_a_simulated_movie_has_its_tracks(here):
         assert set(np.unique(labels[index])) - {0} <= set(frame.particle)
 
 
+def test_the_options_of_a_movie_move_its_particles(here, capsys):
+    command = ["simulate", "movie", *SMALL, "--frames", "4", "--ratio", "0.25", "--shapes", "sphere"]
+    assert main(command) == 0
+    assert "which do not move" in capsys.readouterr().out
+    still = pd.read_csv(here / "simulated" / "scene_tracks.csv").groupby("particle")[["x", "y"]]
+    assert (still.max() - still.min()).to_numpy().max() == 0
+    options = ["--drift-nm-per-s", "0", "1", "--frame-interval-s", "0.5", "--diffusion-nm2-per-s", "0"]
+    assert main([*command, *options]) == 0
+    assert "do not move" not in capsys.readouterr().out
+    moved = pd.read_csv(here / "simulated" / "scene_tracks.csv").groupby("particle")["x"]
+    pixel = simulate.SceneConfig().pixel_size_nm
+    longest = (moved.max() - moved.min()).max()
+    assert longest == pytest.approx(3 * 0.5 / pixel, rel=0.01)
+    assert main([*command, "--coalescence", "--diffusion-nm2-per-s", "-1"]) == 2
+
+
 def test_run_sub_samples_adaptively(here):
     scene = simulate.make_scene(simulate.SceneConfig(shape=(64, 64), n_particles=4), rng=0)
     cs_recon.write_image(here / "frame.tif", scene.frame, pixel_size_nm=0.5)

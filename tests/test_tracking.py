@@ -99,6 +99,14 @@ def test_bad_input_is_named():
         track([table((np.nan, 1, 3))])
     with pytest.raises(InputError, match="above 0"):
         track([table((1, 1, 0))])
+    with pytest.raises(InputError, match="not finite"):
+        track([table((1, 1, 3)).assign(x="left")])
+    with pytest.raises(InputError, match="table 1 says that it is of frame 2"):
+        track([table((1, 1, 3)).assign(frame=number) for number in (0, 2)])
+    together = pd.concat([table((1, 1, 3))] * 2, ignore_index=True)
+    for numbers in ([0, np.nan], [0, 0.5], ["first", "second"]):
+        with pytest.raises(InputError, match="something else than whole numbers"):
+            track(together.assign(frame=numbers))
     maps = [np.zeros((9, 9), int), np.zeros((9, 8), int)]
     with pytest.raises(InputError, match="shape"):
         track([table((1, 1, 3)).assign(label=1)] * 2, labels=maps)

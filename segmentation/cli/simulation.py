@@ -58,7 +58,11 @@ def add_commands(commands: Any) -> None:
     parser = kinds.add_parser("movie", help="a movie of moving particles, its sparse scans and true tracks")
     _scene_options(parser, MovieConfig)
     _scheme_options(parser)
-    parser.add_argument("--frames", type=int, metavar="N", help="how many frames")
+    parser.add_argument("--frames", dest="n_frames", type=int, metavar="N", help="how many frames")
+    parser.add_argument("--frame-interval-s", type=float, metavar="S", help="time from a frame to the next (default 1)")
+    parser.add_argument("--diffusion-nm2-per-s", type=float, metavar="D", help="the particles' diffusion coefficient")
+    parser.add_argument("--drift-nm-per-s", type=float, nargs=2, metavar=("DOWN", "RIGHT"), help="the sample's drift")
+    parser.add_argument("--coalescence", action="store_true", default=None, help="particles that meet become one")
     parser.add_argument(
         "--masks", default="changing", choices=SAMPLING_MODES,
         help="the same pixels in each frame, other ones, or disjoint ones that cover the frame in turn",
@@ -93,6 +97,7 @@ def _scheme_options(parser: argparse.ArgumentParser) -> None:
 
 
 _OVERRIDES = ("shape", "pixel_size_nm", "n_particles", "diameter_nm", "shapes", "materials", "arrangement", "mode")
+_MOVIE_OVERRIDES = ("n_frames", "frame_interval_s", "diffusion_nm2_per_s", "drift_nm_per_s", "coalescence")
 
 
 def _configuration(options: argparse.Namespace, kind: type[T], scene: str = "") -> T:
@@ -104,8 +109,7 @@ def _configuration(options: argparse.Namespace, kind: type[T], scene: str = "") 
     fields = table.setdefault(scene, {}) if scene else table
     if isinstance(fields, dict):
         fields |= {name: value for name in _OVERRIDES if (value := getattr(options, name)) is not None}
-    if getattr(options, "frames", None) is not None:
-        table["n_frames"] = options.frames
+    table |= {name: value for name in _MOVIE_OVERRIDES if (value := getattr(options, name, None)) is not None}
     return from_table(table, kind, options.config.name if options.config else "the command line")
 
 
@@ -188,7 +192,9 @@ def _movie(options: argparse.Namespace) -> None:
     tracks = movie.table
     write_csv(f"{stem}_tracks.csv", tracks)
     _record(options, config)
-    say(f"{config.n_frames} frames, {tracks.particle.nunique()} particles\n{describe(paths[0])}")
+    still = not config.diffusion_nm2_per_s and not any(config.drift_nm_per_s)
+    hint = ", which do not move (--diffusion-nm2-per-s, --drift-nm-per-s)" if still else ""
+    say(f"{config.n_frames} frames, {tracks.particle.nunique()} particles{hint}\n{describe(paths[0])}")
     say(f"Movie:  {stem}_movie.tif\nScans:  {stem}_scan.tif (NaN where nothing was scanned)\nTracks: {stem}_tracks.csv")
 
 

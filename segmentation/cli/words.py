@@ -22,4 +22,9 @@ def describe(table: pd.DataFrame) -> str:
     unit = "nm" if "equivalent_diameter_nm" in table else "px"
     sizes = table[f"equivalent_diameter_{unit}"]
     low, high = sizes.quantile([0.1, 0.9])
-    return f"{len(table)} particles, median diameter {sizes.median():.2f} {unit} (D10 {low:.2f}, D90 {high:.2f} {unit})"
+    cut = int(table["touches_border"].to_numpy(dtype=bool).sum())
+    remark = f"; the border cuts {cut} of them, which count as what is seen" if cut else ""
+    return (
+        f"{len(table)} particles, median diameter {sizes.median():.2f} {unit} (D10 {low:.2f}, D90 {high:.2f} {unit})"
+        f"{remark}"
+    )

@@ -138,6 +138,9 @@ def dispersion(
     generator = check_rng(rng)
     if isinstance(particles, pd.DataFrame):
         instances, table, pixel_size = None, particles, check_pixel_size(pixel_size_nm)
+        n_frames = len(np.unique(table["frame"].to_numpy())) if "frame" in table else 1
+        if n_frames > 1:
+            raise InputError(f"the table is of {n_frames} frames; expected one: give table[table['frame'] == n]")
     else:
         instances = as_instances(particles)
         if pixel_size_nm is not None:
@@ -282,7 +285,7 @@ def _disks(table: pd.DataFrame, pixel: tuple[float, float], unit: str) -> tuple[
         )
     if unit == "px" and names[0].endswith("_nm"):
         raise InputError("the table is in nm but its positions in pixels; expected pixel_size_nm beside it")
-    values = table[["x", "y", names[0]]].to_numpy(dtype=np.float64)
+    values = table[["x", "y", names[0]]].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
     if not (np.isfinite(values).all() and (values[:, 2] > 0).all()):
         raise InputError("the table holds positions or diameters that are no finite positive numbers; leave them out")
     scale = float(np.sqrt(pixel[0] * pixel[1])) if unit == "nm" and names[0].endswith("_px") else 1.0

@@ -68,7 +68,7 @@ def trajectories_figure(tracks: Tracks, path: str | os.PathLike[str], image: Arr
             low, high = display_limits(frame)
             axes.imshow(frame, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
         lines = LineCollection(list(steps), array=times[order][1:][same], cmap=TIME_COLOURS, linewidths=1.4)
-        lines.set_clim(times.min(initial=0), max(times.max(initial=0), 1.0))
+        lines.set_clim(0, times.max(initial=0) or 1)  # from the movie's start
         axes.add_collection(lines)
         bar = figure.colorbar(lines, ax=axes, shrink=0.8, pad=0.02)
         bar.set_label(f"time ({unit})")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -196,18 +196,36 @@ def _frames(tables: pd.DataFrame | Sequence[pd.DataFrame | None]) -> tuple[list[
     if isinstance(tables, pd.DataFrame):
         if "frame" not in tables:
             raise InputError("the table has no column 'frame'; expected one, or a list with a table for each frame")
-        split = [(int(number), group) for number, group in tables.groupby("frame", sort=True)]  # pyright: ignore[reportArgumentType]
+        split = [(int(number), group) for number, group in _by_frame(tables)]
     else:
         split = [(number, frame) for number, frame in enumerate(tables) if frame is not None]
     for number, frame in split:
         if not isinstance(frame, pd.DataFrame):
             raise InputError(f"frame {number} is a {type(frame).__name__}; expected a DataFrame, or None if missing")
+        told: list[Any] = np.unique(frame["frame"].to_numpy()).tolist() if "frame" in frame else []
+        if not isinstance(tables, pd.DataFrame) and told not in ([], [number]):
+            raise InputError(
+                f"table {number} says that it is of frame {told[0]}; expected one table for each frame in order, None "
+                "where one is missing, or one table of all"
+            )
         lacking = [name for name in ("x", "y") if name not in frame]
         if lacking and len(frame):
             raise InputError(f"the table of frame {number} has no column {lacking[0]!r}; expected x and y in pixels")
-        if len(frame) and not np.isfinite(frame[["x", "y"]].to_numpy(float)).all():
+        if len(frame) and not _finite(frame[["x", "y"]]):
             raise InputError(f"the table of frame {number} has positions that are not finite; leave those rows out")
     return [number for number, _ in split], [frame for _, frame in split]
+
+
+def _by_frame(table: pd.DataFrame) -> Any:
+    numbers: Any = table["frame"]
+    if numbers.dtype.kind not in "iuf" or (numbers != numbers.round()).any():
+        raise InputError("the column 'frame' holds something else than whole numbers; expected each row's frame")
+    return table.groupby("frame", sort=True)
+
+
+def _finite(columns: Any) -> bool:
+    """Return whether all values are numbers, and finite ones."""
+    return bool(np.isfinite(columns.apply(pd.to_numeric, errors="coerce").to_numpy(float)).all())
 
 
 def _diameter_column(frames: list[pd.DataFrame]) -> str:
@@ -223,8 +241,10 @@ def _diameter_column(frames: list[pd.DataFrame]) -> str:
 def _detections(number: int, frame: pd.DataFrame, column: str, scale: tuple[float, float], pixel: float) -> Detections:
     if not len(frame):
         return Detections(number, np.zeros((0, 2)), np.zeros(0))
-    diameters = frame[column].to_numpy(float) / (pixel if column.endswith("_nm") else 1.0)
-    if not (np.isfinite(diameters) & (diameters > 0)).all():
+    diameters = np.zeros(1)
+    if _finite(frame[[column]]):
+        diameters = frame[column].to_numpy(float) / (pixel if column.endswith("_nm") else 1.0)
+    if not (diameters > 0).all():
         raise InputError(f"{column} of frame {number} is not everywhere above 0; leave those rows out")
     return Detections(number, frame[["x", "y"]].to_numpy(float) * scale, diameters)
 
