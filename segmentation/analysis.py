@@ -101,4 +101,4 @@ def describe_analysis(sizes: Population, arranged: Dispersion) -> str:
 
 def _value(sizes: Population, name: str) -> str:
     value, low, high = sizes.statistics.loc[name].to_numpy(dtype=float)
-    return f"{value:.3g} ({low:.3g} to {high:.3g})"
+    return f"{value:.3g} ({low:.3g} to {high:.3g})" if np.isfinite(low) else f"{value:.3g} (one particle: no interval)"

@@ -77,4 +77,4 @@ def run_movie(
     if "video" in result.paths:
         say(f"Video:  {result.paths['video']}")
     if result.ended:
-        raise InputError(f"the movie ended early at {result.ended}; the {result.frames} frames before it were kept")
+        raise InputError(f"the movie ended early at {result.ended}; what was read before it was kept")
