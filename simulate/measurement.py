@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulate.errors import InputError, PixelSize, check_pixel_size, check_positive, check_shape
+from simulate.errors import InputError, PixelSize, check_pixel_size, check_positive, check_shape, is_finite
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -87,8 +87,8 @@ class Measurement:
         if self.counts_per_unit is not None:
             object.__setattr__(self, "counts_per_unit", check_positive(self.counts_per_unit, "counts_per_unit"))
         for name in ("black_level", "read_noise"):
-            if not np.isfinite(getattr(self, name)):
-                raise InputError(f"{name} is {getattr(self, name)}; expected a finite number")
+            if not is_finite(getattr(self, name)):
+                raise InputError(f"{name} is {getattr(self, name)!r}; expected a finite number")
         if self.read_noise < 0:
             raise InputError(f"read_noise is {self.read_noise:g}; expected a standard deviation of at least 0")
         if self.exposure is not None:
@@ -213,7 +213,10 @@ def _sampled_values(values: ArrayLike, mask: NDArray[np.bool_]) -> NDArray[np.fl
 
 
 def _exposure(exposure: ArrayLike, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    array = np.asarray(exposure, dtype=np.float64)
+    array = np.asarray(exposure)
+    if array.dtype.kind not in "buif":
+        raise InputError(f"exposure has type {array.dtype}; expected a relative dwell time for each pixel")
+    array = array.astype(np.float64)
     if array.shape != mask.shape:
         raise InputError(f"exposure has shape {array.shape}; expected the mask's shape {mask.shape}")
     sampled = array[mask]

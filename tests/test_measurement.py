@@ -53,6 +53,8 @@ def test_the_callers_arrays_stay_their_own():
         (FRAME, MASK, {"counts_per_unit": -1}, "counts_per_unit"),
         (FRAME, MASK, {"read_noise": -1}, "read_noise"),
         (FRAME, MASK, {"exposure": np.zeros_like(FRAME)}, "exposure"),
+        (FRAME, MASK, {"black_level": "dark"}, "black_level is 'dark'; expected a finite number"),
+        (FRAME, MASK, {"exposure": "long"}, "exposure has type"),
         (FRAME, MASK, {"exposure": np.ones((3, 3))}, "exposure has shape"),
         (FRAME, MASK, {"exposure": 1e-9 + np.indices(FRAME.shape)[0]}, "expected a range of at most 1e\\+06"),
     ],

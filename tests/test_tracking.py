@@ -172,6 +172,8 @@ def test_figures_are_drawn(tmp_path):
     }  # fmt: skip
     np.testing.assert_allclose(kymograph(frames, 20, width=3)[2], frames[2][19:22].mean(axis=0))
     np.testing.assert_allclose(kymograph(frames, 47, axis="y")[3], frames[3][:, 47])
+    with pytest.raises(InputError, match="image has 3 dimensions"):
+        trajectories_figure(track(tables), tmp_path / "stack.png", np.stack(frames))
     for wrong in ([], [frames[0], frames[0][:, 1:]]):
         with pytest.raises(InputError, match="shape"):
             kymograph(wrong, 3)

@@ -9,7 +9,7 @@ import numpy as np
 
 from segmentation.figures import display_limits
 from segmentation.tracking.tracks import DIAMETERS, Tracks
-from simulate.errors import InputError, check_count, check_kind, pixel_size_pair
+from simulate.errors import InputError, check_count, check_kind, check_shape, pixel_size_pair
 from simulate.figures import canvas
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def trajectories_figure(tracks: Tracks, path: str | os.PathLike[str], image: Arr
     with canvas((6.4, 5.8), path) as figure:
         axes = figure.subplots()
         if image is not None:
+            check_shape(np.shape(image), "image", smallest=1)
             frame = np.asarray(image, dtype=float)
             low, high = display_limits(frame)
             axes.imshow(frame, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
