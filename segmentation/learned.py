@@ -137,10 +137,9 @@ def find(
             maps = dense_maps(run, mapped, multiple=MULTIPLE)
             particle, depth = (maps[name][:rows, :cols].cpu().numpy() for name in ("particle", "depth"))
             particles = split(particle, depth, threshold=point, min_area_px=min_area_px)
-    particles = replace(particles, intensity=mapped.image, info=info)
     scan = image.scan if isinstance(image, Reconstruction) else image if isinstance(image, Measurement) else None
     kept = particles.only(found_snr(mapped.image, particles.labels, scan) >= min_snr)
-    return replace(kept, labels=compact_labels(kept.labels, kept.ids))
+    return replace(kept, labels=compact_labels(kept.labels, kept.ids), intensity=mapped.image, info=info)
 
 
 for _name, _architecture in ARCHITECTURES.items():

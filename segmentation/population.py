@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from segmentation.columns import as_numbers
 from segmentation.population_fits import fit_distributions
 from segmentation.size_interval import check_confidence
 from simulate.errors import (
@@ -189,8 +190,8 @@ def population(
 def _check_rows(table: Any, needed: tuple[str, ...], shape: tuple[int, int]) -> None:
     """Raise `InputError` if sizes are no numbers above 0, or particles lie outside a frame of this shape."""
     for name in needed[:2]:
-        values: Any = pd.to_numeric(table[name], errors="coerce")
-        bad = int((~(np.isfinite(values) & (values > 0))).sum())
+        values = as_numbers(table, [name])
+        bad = int(np.count_nonzero(~(np.isfinite(values) & (values > 0))))
         if bad:
             raise InputError(f"{name} of {bad} of {len(table)} particles is no number above 0; leave those rows out")
     if table["touches_border"].dtype.kind not in "biuf" and len(table):

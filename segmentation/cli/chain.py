@@ -105,10 +105,7 @@ def _segment_options(parser: argparse.ArgumentParser) -> None:
         "--min-score", type=float, metavar="S", help="keep surer detections only, 0 to 1 (default: the weights' own)"
     )
     parser.add_argument(
-        "--min-snr",
-        type=float,
-        metavar="N",
-        help="drop particles of less contrast, in standard errors (default 1)",
+        "--min-snr", type=float, metavar="N", help="drop particles of less contrast, in standard errors (default 1)"
     )
     parser.add_argument(
         "--views", type=int, metavar="N", help="how often a network looks at the frame, mirrored: 1 to 4 (default 2)"

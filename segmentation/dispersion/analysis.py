@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import KDTree
 
+from segmentation.columns import as_numbers
 from segmentation.dispersion.clusters import agglomerate_table, cluster_labels, components
 from segmentation.dispersion.curves import check_correction, curve_table, distance_curves, pair_curves
 from segmentation.dispersion.envelopes import global_envelope, simulate_curves
@@ -285,7 +286,7 @@ def _disks(table: pd.DataFrame, pixel: tuple[float, float], unit: str) -> tuple[
         )
     if unit == "px" and names[0].endswith("_nm"):
         raise InputError("the table is in nm but its positions in pixels; expected pixel_size_nm beside it")
-    values = table[["x", "y", names[0]]].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
+    values = as_numbers(table, ["x", "y", names[0]])
     if not (np.isfinite(values).all() and (values[:, 2] > 0).all()):
         raise InputError("the table holds positions or diameters that are no finite positive numbers; leave them out")
     scale = float(np.sqrt(pixel[0] * pixel[1])) if unit == "nm" and names[0].endswith("_px") else 1.0

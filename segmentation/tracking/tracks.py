@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 
+from segmentation.columns import as_numbers
 from segmentation.instances import Instances
 from segmentation.tracking.events import find_events
 from segmentation.tracking.linker import Detections, link
@@ -211,21 +212,16 @@ def _frames(tables: pd.DataFrame | Sequence[pd.DataFrame | None]) -> tuple[list[
         lacking = [name for name in ("x", "y") if name not in frame]
         if lacking and len(frame):
             raise InputError(f"the table of frame {number} has no column {lacking[0]!r}; expected x and y in pixels")
-        if len(frame) and not _finite(frame[["x", "y"]]):
+        if len(frame) and not np.isfinite(as_numbers(frame, ["x", "y"])).all():
             raise InputError(f"the table of frame {number} has positions that are not finite; leave those rows out")
     return [number for number, _ in split], [frame for _, frame in split]
 
 
 def _by_frame(table: pd.DataFrame) -> Any:
-    numbers: Any = table["frame"]
-    if numbers.dtype.kind not in "iuf" or (numbers != numbers.round()).any():
+    frames = as_numbers(table, ["frame"])
+    if not (frames == np.round(frames)).all():
         raise InputError("the column 'frame' holds something else than whole numbers; expected each row's frame")
     return table.groupby("frame", sort=True)
-
-
-def _finite(columns: Any) -> bool:
-    """Return whether all values are numbers, and finite ones."""
-    return bool(np.isfinite(columns.apply(pd.to_numeric, errors="coerce").to_numpy(float)).all())
 
 
 def _diameter_column(frames: list[pd.DataFrame]) -> str:
@@ -241,10 +237,8 @@ def _diameter_column(frames: list[pd.DataFrame]) -> str:
 def _detections(number: int, frame: pd.DataFrame, column: str, scale: tuple[float, float], pixel: float) -> Detections:
     if not len(frame):
         return Detections(number, np.zeros((0, 2)), np.zeros(0))
-    diameters = np.zeros(1)
-    if _finite(frame[[column]]):
-        diameters = frame[column].to_numpy(float) / (pixel if column.endswith("_nm") else 1.0)
-    if not (diameters > 0).all():
+    diameters = as_numbers(frame, [column])[:, 0] / (pixel if column.endswith("_nm") else 1.0)
+    if not (np.isfinite(diameters) & (diameters > 0)).all():
         raise InputError(f"{column} of frame {number} is not everywhere above 0; leave those rows out")
     return Detections(number, frame[["x", "y"]].to_numpy(float) * scale, diameters)
 
