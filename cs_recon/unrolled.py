@@ -48,6 +48,8 @@ class UnrolledConfig:
         Channels of the refinement at strides 2, 4, 8, ... pixels.
     deep : int
         At how many of the finest scales the encoder has a second residual unit.
+    finest : int
+        How many further residual units the encoder has at the finest scale, where they cost fewest parameters.
     tied : bool
         Whether all steps share the refinement's weights (steps, thresholds and what the first step lacks excepted).
     wavelet, levels : str, int
@@ -62,6 +64,7 @@ class UnrolledConfig:
     steps: int = 5
     widths: tuple[int, ...] = (32, 48, 64, 96)
     deep: int = 0
+    finest: int = 0
     tied: bool = False
     wavelet: str = "haar"
     levels: int = 3
@@ -137,7 +140,7 @@ class UnrolledStep(nn.Module):
         # In: the point after the gradient step and what shrinkage made of it, the mask, the noise,
         # the first guesses, and the features.
         seen = 4 if config.start == "pyramid" else 6
-        self.refine = MultiScaleRefinement(seen * UNSHUFFLE**2 + hidden, config.widths, config.deep)
+        self.refine = MultiScaleRefinement(seen * UNSHUFFLE**2 + hidden, config.widths, config.deep, config.finest)
 
     def thresholds(self, noise: Tensor) -> list[Tensor]:
         """Return the shrinkage thresholds by level, coarse to fine, for noise levels (B, 1, 1, 1)."""
@@ -171,11 +174,12 @@ class UnrolledStep(nn.Module):
 class MultiScaleRefinement(nn.Module):
     """An encoder-decoder with soft-thresholded codes at each scale; its last layer starts at zero."""
 
-    def __init__(self, inputs: int, widths: tuple[int, ...], deep: int = 0) -> None:
+    def __init__(self, inputs: int, widths: tuple[int, ...], deep: int = 0, finest: int = 0) -> None:
         super().__init__()
         self.inlet = nn.Conv2d(inputs, widths[0], 3, padding=1)
         self.encode = nn.ModuleList(ResidualUnit(width) for width in widths)
         self.deepen = nn.ModuleList(ResidualUnit(width, gain=0.0) for width in widths[:deep])
+        self.finest = nn.Sequential(*(ResidualUnit(widths[0], gain=0.0) for _ in range(finest)))
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
         self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
         self.decode = nn.ModuleList(nn.Conv2d(a, a, 3, padding=1) for a in widths[:-1])
@@ -195,6 +199,8 @@ class MultiScaleRefinement(nn.Module):
             x = unit(x)
             if scale < len(self.deepen):
                 x = self.deepen[scale](x)
+            if scale == 0:
+                x = self.finest(x)
             codes.append(soft_threshold(x, self.threshold[scale].to(x.dtype).abs()))
         x = codes[-1]
         for scale in reversed(range(len(codes) - 1)):

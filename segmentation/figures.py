@@ -209,6 +209,15 @@ def scale_bar_nm(width_nm: float) -> float:
     return float(max(step * power for step in (1, 2, 5) if step * power <= longest * (1 + 1e-9)))
 
 
+def length_text(length_nm: float) -> str:
+    """Return a length with its unit.
+
+    >>> length_text(50.0), length_text(2000.0)
+    ('50 nm', '2 µm')
+    """
+    return f"{length_nm / 1000:g} µm" if length_nm >= 1000 else f"{length_nm:g} nm"
+
+
 def _grey(image: NDArray, limits: tuple[float, float]) -> NDArray[np.float32]:
     low, high = limits
     level = np.clip((image - low) / (high - low if high > low else 1.0), 0, 1)
@@ -266,11 +275,10 @@ def _scale_bar(axes: Axes, pixel_size: PixelSize | None, shape: tuple[int, ...])
         (left, bottom - 0.014 * height), length, 0.014 * height, facecolor="white", edgecolor="black", lw=0.6
     )
     axes.add_patch(bar)
-    text = f"{length_nm / 1000:g} µm" if length_nm >= 1000 else f"{length_nm:g} nm"
     axes.text(
         left + length / 2,
         bottom - 0.025 * height,
-        text,
+        length_text(length_nm),
         color="white",
         ha="center",
         va="bottom",

@@ -25,20 +25,22 @@ from segmentation.measure import measure
 from segmentation.methods import segment as find_particles
 from segmentation.output import write_csv, write_table
 from segmentation.tracking import Tracks, track
-from segmentation.video import check_video, write_video
-from simulate.atomic import atomic_path, make_folder
-from simulate.errors import InputError, check_positive
+from segmentation.video import check_video, with_caption, write_video
+from simulate.atomic import atomic_path, output_folder
+from simulate.errors import InputError, check_positive, pixel_size_pair
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator
 
+    from PIL import Image
+
     from cs_recon.reconstruction import Reconstruction
     from segmentation.instances import Instances
     from simulate.measurement import Measurement
 
-VIDEO_SIDE_PX = 512
-"""Longest side of the video's pictures; larger frames are thinned."""
+VIDEO_SIDE_PX = (320, 512)
+"""Longest side of the video's pictures: smaller frames are enlarged, larger ones thinned."""
 
 
 @dataclass(frozen=True)
@@ -140,9 +142,19 @@ def process_movie(
         If there is not a single frame, or the parts are those of other options or of another movie.
     """
     check_video(video)
-    chosen = options or MovieOptions()
-    root = make_folder(folder)
-    parts = make_folder(root / f"{name}_parts")
+    with output_folder(folder) as root, output_folder(root / f"{name}_parts") as parts:
+        return _process(scans, root, parts, name, options or MovieOptions(), video, progress)
+
+
+def _process(
+    scans: Iterable[Measurement],
+    root: Path,
+    parts: Path,
+    name: str,
+    chosen: MovieOptions,
+    video: str,
+    progress: Callable[[int], object],
+) -> MovieResult:
     remaining = iter(scans)
     first = list(islice(remaining, 1))
     if not first:
@@ -228,20 +240,27 @@ def _claim(parts: Path, options: MovieOptions, first: Measurement) -> str:
 
 
 def _write_part(parts: Path, number: int, scan: Measurement, found: Instances, table: pd.DataFrame) -> None:
-    from PIL import Image
-
-    image = found.intensity
-    assert image is not None
-    step = -(-max(found.shape) // VIDEO_SIDE_PX)
-    overlay = outline_overlay(image[::step, ::step], found.labels[::step, ::step])
     with atomic_path(parts / f"{number:06d}.png") as temporary:
-        Image.fromarray((255 * overlay).astype(np.uint8)).save(temporary)
+        _picture(number, found).save(temporary)
     write_image(parts / f"{number:06d}_labels.tif", found.labels, pixel_size_nm=found.pixel_size_nm)
     # The table last: where it is, the frame is finished.
     table = table.assign(sampling_ratio=scan.ratio)
     table.attrs["pixel_size_nm"] = scan.pixel_size_nm
     with atomic_path(parts / f"{number:06d}.parquet") as temporary:
         table.to_parquet(temporary)
+
+
+def _picture(number: int, found: Instances) -> Image.Image:
+    """Draw a frame of the video: the image with the particles' outlines, its number and a scale bar below it."""
+    image = found.intensity
+    assert image is not None
+    least, most = VIDEO_SIDE_PX
+    step = -(-max(found.shape) // most)
+    factor = max(1, least // max(found.shape))
+    overlay = outline_overlay(image[::step, ::step], found.labels[::step, ::step])
+    pixels = (255 * overlay).astype(np.uint8).repeat(factor, axis=0).repeat(factor, axis=1)
+    column_nm = None if found.pixel_size_nm is None else pixel_size_pair(found.pixel_size_nm)[1] * step / factor
+    return with_caption(pixels, f"frame {number}", column_nm)
 
 
 def _tracks(parts: Path, frames: int, options: MovieOptions) -> Tracks:

@@ -80,8 +80,8 @@ def draw_shape_map(axes: Axes, instances: Instances | ArrayLike, table: pd.DataF
         cmap=color_map,
         interpolation="nearest",
         aspect=row_size / col_size,
-        vmin=low,
-        vmax=max(high, low + 0.02 * max(abs(low), 1e-9)),
+        vmin=min(low, high - 0.02 * max(abs(high), 1e-9)),  # widened downwards: a solidity above 1 does not exist
+        vmax=high,
     )
     axes.set_axis_off()
     axes.set_title(column)

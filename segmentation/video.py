@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from segmentation.figures import length_text, scale_bar_nm
 from simulate.atomic import atomic_path
 from simulate.errors import InputError, nearest_name
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 KINDS = ("gif", "mp4", "none")
 FRAMES_PER_S = 8
+CAPTION_PX = 20
+"""Height of the strip below a picture."""
 
 
 def check_video(kind: str) -> None:
@@ -46,6 +49,24 @@ def write_video(pictures: Iterable[Path], file: Path) -> Path:
     with atomic_path(file) as temporary:
         (_write_mp4 if file.suffix == ".mp4" else _write_gif)(pictures, temporary)
     return file
+
+
+def with_caption(pixels: NDArray[np.uint8], text: str, pixel_nm: float | None) -> Image.Image:
+    """Return a picture (H, W, 3) with a black strip below it: a text and, if the pixel size is known, a scale bar."""
+    from PIL import Image, ImageDraw
+
+    height, width = pixels.shape[:2]
+    strip = Image.new("RGB", (width, height + CAPTION_PX))
+    strip.paste(Image.fromarray(pixels), (0, 0))
+    draw = ImageDraw.Draw(strip)
+    middle, margin = height + CAPTION_PX // 2, 6
+    draw.text((margin, middle), text, fill="white", anchor="lm", font_size=12)
+    if pixel_nm is not None:
+        length_nm = scale_bar_nm(width * pixel_nm)
+        left = width - margin - round(length_nm / pixel_nm)
+        draw.rectangle((left, middle - 1, width - margin, middle + 2), fill="white")
+        draw.text((left - margin, middle), length_text(length_nm), fill="white", anchor="rm", font_size=12)
+    return strip
 
 
 def _write_gif(pictures: Iterable[Path], file: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,26 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise InputError(f"cannot write {target}: {error.strerror}; choose another output folder") from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def output_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a folder as `make_folder` makes it; if the block fails before anything is in it, it goes again.
+
+    Examples
+    --------
+    >>> with output_folder("results") as folder:  # doctest: +SKIP
+    ...     (folder / "sizes.csv").write_text("label,area_nm2")
+    """
+    new = not os.path.lexists(path)
+    folder = make_folder(path)
+    try:
+        yield folder
+    except BaseException:
+        if new:
+            with suppress(OSError):  # it is not empty, or gone already
+                folder.rmdir()
+        raise
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from segmentation.movie import MovieOptions, process_movie
+from segmentation.video import CAPTION_PX
 from simulate import InputError, Measurement, Movie, MovieConfig, SceneConfig, measure_movie, movie_paths
 
 CLASSICAL = MovieOptions(recon="linear", segment="threshold")
@@ -31,7 +32,11 @@ def test_a_movie_becomes_tracks_and_a_video(film, tmp_path):
     assert (lengths == 6).sum() >= 4, "particles that hardly move keep their number"
     with Image.open(result.paths["video"]) as video:
         assert video.n_frames == 6
-        assert video.size == (96, 96)
+        assert video.size == (288, 288 + CAPTION_PX), "small frames are enlarged, and have a strip with a scale bar"
+        strip = np.asarray(video.convert("L"))[288:]
+    assert strip[:, :60].max() > 200, "the frame's number"
+    white = "".join("#" if level > 128 else " " for level in strip[CAPTION_PX // 2, 60:])
+    assert len(white.split()[-1]) == 61, "10 nm at a sixth of a nanometre a pixel, both ends drawn"
 
 
 def test_a_killed_run_goes_on_and_gives_the_same(film, tmp_path):

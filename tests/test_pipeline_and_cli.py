@@ -13,6 +13,7 @@ from PIL import Image
 import cs_recon
 import segmentation
 import simulate
+from segmentation.cli.inputs import frame_files, missing_frame
 from segmentation.pipeline import file_stem
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -136,12 +137,41 @@ def test_a_folder_of_frames_is_a_movie_too(capsys, tmp_path, scene):
     status, printed, error = run_main(capsys, *arguments)
     assert status == 2
     assert "the movie ended early at frame 1" in error
-    assert "1 frames" in printed
+    assert "1 frame," in printed
     assert pd.read_csv(tmp_path / "out" / "broken_all_particles.csv").frame.max() == 0
     (tmp_path / "empty").mkdir()
     status, _, error = run_main(capsys, "run", tmp_path / "empty", "--out", tmp_path / "out2")
     assert status == 2
     assert "holds no frames" in error
+
+
+def test_a_folders_frames_are_in_the_order_of_their_numbers(capsys, tmp_path, scene):
+    folder = tmp_path / "film"
+    folder.mkdir()
+    for number in (8, 9, 10, 12):
+        np.save(folder / f"image{number}.npy", np.roll(scene.frame, number, axis=1))
+    (folder / "notes.txt").write_text("1,2,3\n")
+    assert [file.name for file in frame_files(folder)] == [f"image{n}.npy" for n in (8, 9, 10, 12)]
+    status, printed, error = run_main(
+        capsys, "run", folder, "--ratio", 0.5, *CLASSICAL, "--out", tmp_path / "out", "--video", "none"
+    )
+    assert status == 0, error
+    assert "Between image10.npy and image12.npy a frame is missing" in printed
+    assert "4 frames" in printed
+
+
+@pytest.mark.parametrize(
+    ("names", "gap"),
+    [
+        (["a1.tif", "a2.tif", "a3.tif"], None),
+        (["a010.tif", "a020.tif", "a030.tif"], None),
+        (["a010.tif", "a020.tif", "a040.tif", "a050.tif"], ("a020.tif", "a040.tif")),
+        (["a.tif", "b.tif"], None),
+        (["a1.tif"], None),
+    ],
+)
+def test_a_missing_frame_is_noticed(names, gap):
+    assert missing_frame([Path(name) for name in names]) == gap
 
 
 def test_segment_measures_a_full_image(capsys, frame, tmp_path):

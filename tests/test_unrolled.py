@@ -36,7 +36,7 @@ def test_an_untrained_network_is_k_solver_iterations_exactly(batch):
         )
 
 
-@pytest.mark.parametrize("options", [{"deep": 2}, {"tied": True}, {"widths": (8,)}])
+@pytest.mark.parametrize("options", [{"deep": 2}, {"finest": 2}, {"tied": True}, {"widths": (8,)}])
 def test_variants_start_as_the_solver_too(batch, options):
     network = UnrolledISTA(replace(SMALL, **options))
     proxes = [shrink(network.wavelet, step.thresholds(batch.noise)) for step in network.steps]

@@ -24,7 +24,7 @@ from segmentation.methods import segment, segmenters
 from segmentation.pipeline import file_stem, run, save, save_particles, save_reconstruction
 from simulate import measure as scan_frame
 from simulate import scan_path, schemes
-from simulate.atomic import make_folder
+from simulate.atomic import make_folder, output_folder
 from simulate.errors import InputError, check_ratio
 
 if TYPE_CHECKING:
@@ -128,10 +128,14 @@ def _run(options: argparse.Namespace) -> None:
         refuse_movie_options(options)
     elif options.analysis:
         raise InputError("--analysis is for one frame and the file holds a movie; leave it out")
-    make_folder(options.out)
-    if others is not None:
-        run_movie(chain([first], others), options, _recon_choices(options), _segment_choices(options))
-        return
+    with output_folder(options.out):
+        if others is not None:
+            run_movie(chain([first], others), options, _recon_choices(options), _segment_choices(options))
+        else:
+            _run_frame(first, options)
+
+
+def _run_frame(first: Measurement, options: argparse.Namespace) -> None:
     for scan, progress in _with_progress([first]):
         result = _chain(scan, options, progress)
         progress("write")
@@ -180,7 +184,11 @@ def _chain(scan: Measurement, options: argparse.Namespace, progress: _Progress) 
 def _reconstruct(options: argparse.Namespace) -> None:
     _check_methods(options)
     scans = list(scans_of(options))
-    make_folder(options.out)
+    with output_folder(options.out):
+        _write_reconstructions(scans, options)
+
+
+def _write_reconstructions(scans: list[Measurement], options: argparse.Namespace) -> None:
     for scan, progress in _with_progress(scans):
         progress("reconstruct")
         image = reconstruct(scan, options.recon, device=options.device, **_recon_choices(options))
@@ -200,7 +208,11 @@ def _reconstruct(options: argparse.Namespace) -> None:
 def _segment(options: argparse.Namespace) -> None:
     _check_methods(options)
     frames = read_frames(options.frame, **read_options(options))
-    make_folder(options.out)
+    with output_folder(options.out):
+        _write_particles(frames, options)
+
+
+def _write_particles(frames: list[Measurement], options: argparse.Namespace) -> None:
     for frame, progress in _with_progress(frames):
         progress("segment")
         found = segment(frame, options.segment, device=options.device, **_segment_choices(options))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cs_recon.io.read import SUFFIXES, iter_frames
+from cs_recon.io.sparse import LIST_SUFFIXES
+from segmentation.cli.words import say
 from segmentation.pipeline import adaptive_measure
 from simulate import measure as scan_frame
 from simulate import scan_path
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def scans_of(options: argparse.Namespace) -> Iterator[Measurement]:
-    """Yield the scans of a file, or of the files of a folder in the order of their names, sub-sampled if asked for.
+    """Yield the scans of a file, or of the files of a folder in the order of their numbers, sub-sampled if asked for.
 
     The file is opened and its options are checked at once; frames are read as they are needed.
     """
@@ -40,12 +44,41 @@ def _frames(options: argparse.Namespace) -> Iterator[Measurement]:
     folder = Path(options.frame)
     if not folder.is_dir() or folder.suffix.lower() in SUFFIXES:
         return iter_frames(folder, **how)
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
-    if not files:
+    files = frame_files(folder)
+    gap = missing_frame(files)
+    if gap:
+        say(f"Between {gap[0]} and {gap[1]} a frame is missing; they count as neighbours in time")
+    return (frame for file in files for frame in iter_frames(file, **how))
+
+
+def frame_files(folder: Path) -> list[Path]:
+    """Return the frames of a folder, numbers in their names in order: ``frame2`` comes before ``frame10``.
+
+    Tables of text beside files of other kinds are notes or coordinates, no frames.
+    """
+    found = [file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES]
+    others = [file for file in found if file.suffix.lower() not in LIST_SUFFIXES]
+    if not found:
         raise InputError(
             f"the folder {folder} holds no frames; expected files that end in {', '.join(SUFFIXES[:6])}, ..."
         )
-    return (frame for file in files for frame in iter_frames(file, **how))
+    return sorted(others or found, key=lambda file: (_text_and_numbers(file.name), file.name))
+
+
+def missing_frame(files: list[Path]) -> tuple[str, str] | None:
+    """Return the names between which a number of an evenly numbered series is missing first, None if none is."""
+    numbers = [int(found[-1]) if (found := re.findall(r"[0-9]+", file.stem)) else 0 for file in files]
+    steps = [after - before for before, after in pairwise(numbers)]
+    if not steps or min(steps) < 1:
+        return None
+    first = next((k for k, step in enumerate(steps) if step != min(steps)), None)
+    return None if first is None else (files[first].name, files[first + 1].name)
+
+
+def _text_and_numbers(name: str) -> list[tuple[int, str]]:
+    """Split a name so that it sorts by its numbers' values."""
+    parts = re.split(r"([0-9]+)", name.lower())
+    return [(int(part), "") if number % 2 else (0, part) for number, part in enumerate(parts)]
 
 
 def _sub_sample(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from cs_recon.io import provenance, write_provenance
-from segmentation.cli.words import describe, say
+from segmentation.cli.words import count, describe, say
 from segmentation.movie import MovieOptions, process_movie
 from segmentation.pipeline import file_stem
 from simulate.errors import InputError
@@ -71,7 +71,8 @@ def run_movie(
         options.out / f"{stem}_provenance.json",
         provenance(arguments=arguments, frames=result.frames, ended_early=result.ended),
     )
-    say(f"{result.frames} frames, {len(result.tracks)} tracks, {len(result.tracks.events)} events")
+    numbers = {"frame": result.frames, "track": len(result.tracks), "event": len(result.tracks.events)}
+    say(", ".join(count(number, what) for what, number in numbers.items()))
     say(f"All frames together: {describe(result.tracks.table)}")
     say(f"\nTable:  {result.paths['particles']}\nEvents: {result.paths['events']}")
     if "video" in result.paths:

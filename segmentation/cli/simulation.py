@@ -13,7 +13,7 @@ from cs_recon.config import from_table, load_table
 from cs_recon.io import provenance, write_image, write_provenance, write_sparse
 from segmentation.cli.chain import refuse_prior
 from segmentation.cli.scans import chosen_hardware, describe, path_options, planned_path, reordered
-from segmentation.cli.words import say
+from segmentation.cli.words import count, say
 from segmentation.output import write_csv
 from segmentation.pipeline import adaptive_measure, file_stem
 from simulate.arrange import ARRANGEMENTS
@@ -194,7 +194,9 @@ def _movie(options: argparse.Namespace) -> None:
     _record(options, config)
     still = not config.diffusion_nm2_per_s and not any(config.drift_nm_per_s)
     hint = ", which do not move (--diffusion-nm2-per-s, --drift-nm-per-s)" if still else ""
-    say(f"{config.n_frames} frames, {tracks.particle.nunique()} particles{hint}\n{describe(paths[0])}")
+    say(
+        f"{count(config.n_frames, 'frame')}, {count(tracks.particle.nunique(), 'particle')}{hint}\n{describe(paths[0])}"
+    )
     say(f"Movie:  {stem}_movie.tif\nScans:  {stem}_scan.tif (NaN where nothing was scanned)\nTracks: {stem}_tracks.csv")
 
 

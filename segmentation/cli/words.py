@@ -15,6 +15,11 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
+def count(number: int, what: str) -> str:
+    """Return a number of things: ``1 frame``, ``2 frames``."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def describe(table: pd.DataFrame) -> str:
     """Return one line: how many particles, and their median diameter with its middle 80 %."""
     if table.empty:
@@ -25,6 +30,6 @@ def describe(table: pd.DataFrame) -> str:
     cut = int(table["touches_border"].to_numpy(dtype=bool).sum())
     remark = f"; the border cuts {cut} of them, which count as what is seen" if cut else ""
     return (
-        f"{len(table)} particles, median diameter {sizes.median():.2f} {unit} (D10 {low:.2f}, D90 {high:.2f} {unit})"
-        f"{remark}"
+        f"{count(len(table), 'particle')}, median diameter {sizes.median():.2f} {unit} "
+        f"(D10 {low:.2f}, D90 {high:.2f} {unit}){remark}"
     )
