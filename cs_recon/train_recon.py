@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from cs_recon import distributed
 from cs_recon.batch import ScanBatch, make_batch, neighbour_batch
+from cs_recon.calibrate import Z90
 from cs_recon.checkpoint import load_weights
 from cs_recon.inpainting import InpaintingConfig, InpaintingUNet
 from cs_recon.training import LoopConfig, train
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
 SMALLEST_ERROR = 1e-4
 """Mean square errors below this (of a variance of 1) count as none: some frames can be known exactly."""
 FAST_SHARE = 0.3
-SIGMA_SHARE = 0.1
+SIGMA_SHARE = 0.5
+SMALLEST_DEVIATION = 1e-4
+"""Errors well below this (of a standard deviation of 1) count alike in the loss of sigma."""
 
 Network = UnrolledISTA | InpaintingUNet
 
@@ -133,8 +137,8 @@ def recon_losses(model: Network, item: Item) -> dict[str, Tensor]:
 
     The image by the logarithm of each frame's mean square error, whose mean is the mean PSNR (a loss of Chen et al.,
     "Simple baselines for image restoration", ECCV 2022, https://doi.org/10.1007/978-3-031-20071-7_2): frames differ
-    a hundredfold in how well they can be known, and each counts alike. Sigma by the Laplace likelihood of the error,
-    which does not act on the image.
+    a hundredfold in how well they can be known, and each counts alike. Sigma by `sigma_loss`, which does not act on the
+    image.
     """
     out = model(item.batch) if isinstance(model, UnrolledISTA) else model(item.batch, item.before, item.after)
     image, sigma = _image_and_sigma_loss(out.image, out.log_sigma, item.clean)
@@ -150,8 +154,23 @@ def _image_and_sigma_loss(image: Tensor, log_sigma: Tensor, clean: Tensor) -> tu
     error = image[..., :rows, :cols].float() - clean
     log_sigma = log_sigma[..., :rows, :cols].clamp(-7, 3)
     mse = error.square().mean(dim=(1, 2, 3))
-    nll = error.detach().abs() * torch.exp(-log_sigma) + log_sigma
-    return 0.5 * torch.log(mse + SMALLEST_ERROR).mean(), nll.mean()
+    return 0.5 * torch.log(mse + SMALLEST_ERROR).mean(), sigma_loss(error.detach(), log_sigma)
+
+
+def sigma_loss(error: Tensor, log_sigma: Tensor) -> Tensor:
+    r"""Return the quantile (pinball) loss of :math:`\log|e|`, least where 90 % of the errors lie within 1.645 sigma.
+
+    And so wherever the network can tell places, doses and kinds of frames apart, while one factor on sigma
+    (`calibrate.calibrate_sigma`) sets their mean right alone: Romano, Patterson, Candès, "Conformalized quantile
+    regression", NeurIPS 2019, https://arxiv.org/abs/1905.03222.
+
+    Parameters
+    ----------
+    error, log_sigma : Tensor
+        Of one shape.
+    """
+    beyond = torch.log(error.abs() + SMALLEST_DEVIATION) - log_sigma - math.log(Z90)
+    return torch.maximum(0.9 * beyond, -0.1 * beyond).mean()
 
 
 class _Collate:

@@ -128,7 +128,7 @@ def test_frames_that_no_scene_can_be_like(labels, size, message):
         scene_like(np.ones((64, 64)), Instances(labels, pixel_size_nm=size))
 
 
-def test_the_command_writes_the_plan_its_pictures_and_the_scan(tmp_path, capsys):
+def test_the_command_writes_the_plan_its_pictures_and_the_scan(tmp_path, capsys, monkeypatch):
     scene = tmp_path / "scene.toml"
     scene.write_text(SCENE_TOML)
     out = tmp_path / "out"
@@ -148,6 +148,12 @@ def test_the_command_writes_the_plan_its_pictures_and_the_scan(tmp_path, capsys)
         assert (out / name).stat().st_size > 10_000
     assert main([*options, "--max-dose", "1e-9"]) == 2
     assert "no scan of the study is within the budgets" in capsys.readouterr().err
+    for name in ("plan.json", "tradeoff.png"):
+        (out / name).unlink()
+    monkeypatch.setattr("segmentation.study.plan_output.tradeoff_figure", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(options)
+    assert json.loads((out / "plan.json").read_text())["reached"], "a picture that fails does not cost the plan"
 
 
 def test_promises_are_judged_on_scenes_that_no_plan_has_seen(planned):

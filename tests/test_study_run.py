@@ -200,6 +200,7 @@ def test_the_command_runs_a_study_and_tells_of_failures(tmp_path, capsys):
         (["nowhere.toml"], "cannot read the configuration"),
         (["--preset", "quick", "--workers", "0"], "--workers is 0"),
         (["--preset", "quick", "--workers", "2", "--scheduler", "tcp://a:1"], "expected one of them"),
+        (["--preset", "quick", "--scheduler", ""], "--scheduler is empty"),
     ],
 )
 def test_bad_arguments_are_one_line(tmp_path, capsys, arguments, message):

@@ -13,10 +13,10 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cs_recon.calibrate import calibrate_sigma
+from cs_recon.calibrate import Z90, calibrate_sigma
 from cs_recon.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from cs_recon.config import load_config
-from cs_recon.train_recon import UnrolledTraining, train_recon, validation_pairs
+from cs_recon.train_recon import UnrolledTraining, sigma_loss, train_recon, validation_pairs
 from cs_recon.training import LoopConfig, train
 from cs_recon.training_data import SCHEMES, PairConfig, ScanPairs
 from cs_recon.training_log import TrainingLog, draw_curve
@@ -294,6 +294,22 @@ def test_weights_round_trip_and_every_kind_of_damage(tmp_path):
         file.write_bytes(damaged)
         with pytest.raises(InputError):
             load_weights(file, "net")
+
+
+def test_the_loss_of_sigma_is_least_where_nine_of_ten_errors_lie_within():
+    """Errors of two kinds, one of them with long tails, each with a sigma of its own."""
+    draw = torch.Generator().manual_seed(0)
+    normal, laplace = torch.randn(20_000, generator=draw), torch.randn(20_000, generator=draw)
+    errors = torch.stack([normal, 0.02 * laplace * laplace.abs() ** 2])
+    log_sigma = torch.zeros(2, 1, requires_grad=True)
+    optimiser = torch.optim.Adam([log_sigma], lr=0.05)
+    for step in range(400):
+        optimiser.param_groups[0]["lr"] = 0.05 * (1 - step / 400)
+        optimiser.zero_grad()
+        sigma_loss(errors, log_sigma.expand(2, 20_000)).backward()
+        optimiser.step()
+    within = (errors.abs() <= Z90 * log_sigma.detach().exp()).float().mean(1)
+    torch.testing.assert_close(within, torch.full((2,), 0.9), atol=0.01, rtol=0)
 
 
 def test_items_depend_on_seed_and_index_alone():

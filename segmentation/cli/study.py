@@ -37,11 +37,13 @@ def _study(options: argparse.Namespace) -> None:
     if (options.config is None) == (options.preset is None):
         raise InputError("expected either a configuration file or --preset quick or paper")
     check_count(options.workers, "--workers", 1)
-    if options.scheduler and options.workers > 1:
+    if options.scheduler is not None and options.workers > 1:
         raise InputError("--workers and --scheduler both say where to run; expected one of them")
     config = load_study(options.config) if options.config else preset(options.preset)
     executor = local_processes(options.workers) if options.workers > 1 else inline
-    if options.scheduler:
+    if options.scheduler is not None:
+        if not options.scheduler.strip():
+            raise InputError("--scheduler is empty; expected an address such as tcp://host:8786")
         executor = on_dask(options.scheduler)
     rows = sweep(config, options.out, executor=executor, retry=options.retry, progress=True)
     for text, failed in rows[rows["error"] != ""].groupby("error", sort=False):

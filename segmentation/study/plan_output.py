@@ -89,7 +89,10 @@ def write_plan(
         What was written. There is no scan file for schemes that are guided by the specimen itself.
     """
     out = make_folder(folder)
-    written = {"tradeoff": tradeoff_figure(plan, out / "tradeoff.png")}
+    written = {"plan": out / "plan.json"}
+    # First what cannot be drawn again: a picture that fails must not cost the plan.
+    write_provenance(written["plan"], provenance(study=config, shape=list(shape), scan_seed=seed, **plan_record(plan)))
+    written["tradeoff"] = tradeoff_figure(plan, out / "tradeoff.png")
     best = plan.best
     written["preview"] = preview_figure(run_example(_case(best, config)), best, out / "preview.png")
     if best.scheme in schemes.names and not schemes[best.scheme].needs_prior:
@@ -97,10 +100,7 @@ def write_plan(
         path = scan_path(best.scheme, shape, best.ratio, rng=seed, dwell_us=best.dwell_us, hardware=hardware)
         for suffix in ("csv", "npy"):
             written[f"scan.{suffix}"] = Path(write_scan(out / f"scan.{suffix}", path))
-    write_provenance(
-        out / "plan.json", provenance(study=config, shape=list(shape), scan_seed=seed, **plan_record(plan))
-    )
-    return {"plan": out / "plan.json", **written}
+    return written
 
 
 def plan_record(plan: Plan) -> dict[str, Any]:
