@@ -85,10 +85,10 @@ class AdaptConfig:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "check_every", "patience", "validation_crops"):
-            check_count(getattr(self, name), name, 1)
-        check_count(self.crop, "crop", 16)
-        check_count(self.seed, "seed")
+        smallest = {"crop": 16, "seed": 0}
+        for name in ("steps", "batch_size", "check_every", "patience", "validation_crops", "crop", "seed"):
+            check_count(getattr(self, name), name, smallest.get(name, 1))
+            object.__setattr__(self, name, int(getattr(self, name)))
         check_positive(self.learning_rate, "learning_rate")
         check_within(self.validation_share, "validation_share", 0.01, 0.5)
 
@@ -160,14 +160,14 @@ def adapt(
     >>> adapted = adapt([scan], "my-microscope")  # doctest: +SKIP
     >>> image = reconstruct(scan, "unrolled-ista", weights=str(adapted.weights))  # doctest: +SKIP
     """
-    config, folder = config or AdaptConfig(), make_folder(folder)
+    config = config or AdaptConfig()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("adapting runs in one process; expected no torchrun around it")
     scans = list(measurements) if isinstance(measurements, Sequence) else [measurements]
     target = pick_device(device)
     if method not in METHODS:
         raise InputError(
-            f"unknown network {method!r}{nearest_name(method, METHODS)}; expected one of {', '.join(METHODS)}"
+            f"unknown network {method!r}{nearest_name(str(method), METHODS)}; expected one of {', '.join(METHODS)}"
         )
     loaded = load_network(method, weights, target)
     network = copy.deepcopy(loaded.network)  # that of `loaded` is shared by all who reconstruct
@@ -175,6 +175,7 @@ def adapt(
         scans, crop=config.crop, multiple=network.config.multiple, share=config.validation_share, seed=config.seed
     )
     temperature = loaded.calibrations["full"].at(float(np.exp(np.mean([np.log(scan.ratio) for scan in data.scans]))))
+    folder = make_folder(folder)
     chooser = Chooser(
         network,
         data.validation(config.validation_crops, (config.seed, 2)),
@@ -235,9 +236,12 @@ def held_out_losses(network: Network, item: HeldOut, temperature: float) -> dict
 
 
 def _identity(data: HeldOutScans, config: AdaptConfig, method: str, digest: str) -> str:
-    """Return a hash of everything that decides a run but its length."""
-    settings = {name: value for name, value in asdict(config).items() if name != "steps"}
+    """Return a hash of everything that decides a run but its length and rate."""
+    # What may be changed when a run goes on: how long, and how fast where the loss became infinite.
+    settings = {name: value for name, value in asdict(config).items() if name not in ("steps", "learning_rate")}
     sha = hashlib.sha256(json.dumps([method, digest, settings]).encode())
     for scan in data.scans:
         sha.update(scan.values.tobytes() + scan.mask.tobytes())
+        sha.update(b"" if scan.exposure is None else scan.exposure.tobytes())
+        sha.update(json.dumps([scan.counts_per_unit, scan.black_level, scan.read_noise]).encode())
     return sha.hexdigest()

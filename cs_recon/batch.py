@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from cs_recon.fill import pyramid_fill
 from cs_recon.linear_estimate import FAST_ITERATIONS, linear_estimate
 from cs_recon.noise import estimate_noise
-from cs_recon.noise_models import noise_variance
+from cs_recon.noise_models import LARGEST_VARIANCE, noise_variance
 from cs_recon.operator import MaskedScan
 from cs_recon.wavelets import pad_to_multiple
 
@@ -163,7 +163,7 @@ def _weights(measurement: Measurement) -> NDArray[np.float64]:
 
 
 def _noise_map(measurement: Measurement, signal: Tensor, scale: Tensor) -> Tensor:
-    """Return the noise a sample would have where the signal is `signal`, in units of `scale`."""
+    """Return the noise a sample would have where the signal is `signal`, in units of `scale`, at most a million."""
     if not measurement.noise_is_known:
         return torch.full_like(signal, estimate_noise(measurement)) / scale
     exposure: Tensor | float = 1.0
@@ -174,4 +174,5 @@ def _noise_map(measurement: Measurement, signal: Tensor, scale: Tensor) -> Tenso
         rows, cols = signal.shape[-2] - told.shape[-2], signal.shape[-1] - told.shape[-1]
         exposure = F.pad(told, (0, cols, 0, rows), value=mean)
     read_noise, black_level = measurement.read_noise, measurement.black_level
-    return noise_variance(signal, measurement.counts_per_unit, black_level, read_noise, exposure).sqrt() / scale
+    sigma = noise_variance(signal, measurement.counts_per_unit, black_level, read_noise, exposure).sqrt() / scale
+    return sigma.clamp(max=LARGEST_VARIANCE**0.5)

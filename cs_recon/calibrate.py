@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,8 +63,11 @@ class SigmaCalibration:
             ratios, factors = (tuple(map(float, record[name])) for name in ("ratios", "factors"))  # pyright: ignore[reportIndexIssue]
         except (KeyError, TypeError, ValueError):
             raise InputError(f"the sigma calibration is {record!r}; expected its ratios and factors") from None
-        if not (len(ratios) == len(factors) > 0 and min(ratios) > 0 and min(factors) > 0):
-            raise InputError(f"the sigma calibration is {record!r}; expected as many positive ratios as factors")
+        rising = all(before < after for before, after in pairwise((0.0, *ratios, math.inf)))
+        if not (len(ratios) == len(factors) > 0 and rising and all(0 < factor < math.inf for factor in factors)):
+            raise InputError(
+                f"the sigma calibration is {record!r}; expected rising positive ratios and as many positive factors"
+            )
         return cls(ratios, factors)
 
 

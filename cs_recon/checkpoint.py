@@ -80,7 +80,11 @@ def load_any_weights(path: str | os.PathLike[str], architectures: Sequence[str])
             f"{file.name} has hash {digest[:12]}..., but it says it should be {str(metadata.get('sha256'))[:12]}...; "
             "the file is damaged or was altered: get it again"
         )
-    return Weights(tensors, found, json.loads(metadata["config"]), digest)
+    try:
+        config = json.loads(metadata["config"])
+    except (KeyError, ValueError):
+        raise InputError(f"{file.name} holds no settings of its network that can be read; get it again") from None
+    return Weights(tensors, found, config, digest)
 
 
 def build(weights: Weights, make: Callable[[], Network]) -> Network:

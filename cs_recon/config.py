@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from simulate.errors import InputError, nearest_name
 
@@ -63,6 +63,12 @@ def _value(value: Any, hint: Any, where: str) -> Any:
         if type(value) is not hint:
             raise InputError(f"{where} is {value!r}; expected {hint.__name__}")
         return value
-    if isinstance(value, list):
+    if not isinstance(value, list):
+        raise InputError(f"{where} is {value!r}; expected a list")
+    kinds = get_args(hint) if get_origin(hint) is tuple else ()
+    if not kinds:
         return tuple(tuple(item) if isinstance(item, list) else item for item in value)
-    raise InputError(f"{where} is {value!r}; expected a list")
+    kinds = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
+    if len(kinds) != len(value):
+        raise InputError(f"{where} is {value!r}; expected {len(kinds)} values")
+    return tuple(_value(item, kind, f"{where}[{k}]") for k, (item, kind) in enumerate(zip(value, kinds, strict=True)))

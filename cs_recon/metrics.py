@@ -44,6 +44,8 @@ def ssim(truth: ArrayLike, image: ArrayLike) -> float:
     from skimage.metrics import structural_similarity
 
     reference, test = _pair(truth, image)
+    if min(reference.shape) < 11:
+        raise InputError(f"the images are of {reference.shape} pixels; expected 11 x 11 at least, the window's size")
     score: Any = structural_similarity(
         reference, test, data_range=float(np.ptp(reference)), gaussian_weights=True, use_sample_covariance=False
     )
@@ -54,6 +56,8 @@ def _pair(truth: ArrayLike, image: ArrayLike) -> tuple[NDArray[np.float64], NDAr
     reference, test = np.asarray(truth, dtype=np.float64), np.asarray(image, dtype=np.float64)
     if reference.shape != test.shape:
         raise InputError(f"truth has shape {reference.shape} but the image has {test.shape}; make them equal")
+    if not (np.isfinite(reference).all() and np.isfinite(test).all()):
+        raise InputError("truth or image has values that are NaN or infinite; expected finite numbers")
     if np.ptp(reference) == 0:
         raise InputError("the truth is constant; expected an image with contrast")
     return reference, test

@@ -72,7 +72,7 @@ def _carried(
     All zero if the two do not show the same scene: fewer than `FEWEST_FITTING` of the samples fit.
     """
     weight, total = np.zeros(scan.shape), np.zeros(scan.shape)
-    (rows, cols), sources = _arrivals(other, image, own)
+    (rows, cols), sources = _arrivals(other, _above(other, image), _above(scan, own))
     if rows.size < FEWEST_FITTING * np.count_nonzero(other.mask):
         return weight, total
     added = _exposure(other)[sources]
@@ -81,6 +81,11 @@ def _carried(
     np.add.at(weight, (rows, cols), added)
     np.add.at(total, (rows, cols), added * (other.values[sources] - other.black_level + scan.black_level))
     return weight, total
+
+
+def _above(scan: Measurement, image: Reconstruction) -> Reconstruction:
+    """Return a reconstruction without its scan's black level, which may differ from frame to frame."""
+    return replace(image, image=image.image - np.float32(scan.black_level))
 
 
 def _arrivals(

@@ -63,6 +63,7 @@ class LoopConfig:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_size < 1 or self.save_every < 1:
             raise InputError("steps, batch_size and save_every must be at least 1")
+        check_within(self.seed, "seed", 0, 2**32)
         for name in ("learning_rate", "decay_share", "gradient_clip"):
             check_positive(getattr(self, name), name)
         check_within(self.weight_decay, "weight_decay", 0, 1)

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from cs_recon.real_images import Split, labelled_images
 from cs_recon.training_frames import Frames, crystal_frames, real_frames, scene_frames
 from simulate.detector import measure
-from simulate.errors import InputError, check_count
+from simulate.errors import InputError, check_count, check_positive, check_within
 from simulate.schemes import scan_path, schemes
 
 if TYPE_CHECKING:
@@ -70,7 +70,10 @@ class PairConfig:
 
     def __post_init__(self) -> None:
         check_count(self.size, "size", 16)
-        if min(self.real_share, self.crystal_share) < 0 or self.real_share + self.crystal_share > 1:
+        shares = ("real_share", "crystal_share", "noise_free_share", "unknown_share", "movie_share")
+        for name in shares:
+            check_within(getattr(self, name), name, 0, 1)
+        if self.real_share + self.crystal_share > 1:
             raise InputError(
                 f"real_share is {self.real_share} and crystal_share {self.crystal_share}; "
                 "expected shares of at least 0 that sum to at most 1"
@@ -79,9 +82,12 @@ class PairConfig:
             raise InputError(
                 f"min_ratio is {self.min_ratio} and max_ratio {self.max_ratio}; expected 0 < min <= max <= 1"
             )
-        for name in ("noise_free_share", "unknown_share", "movie_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is {getattr(self, name)}; expected a share from 0 to 1")
+        for name in ("min_counts", "max_counts"):
+            check_positive(getattr(self, name), name)
+        if self.min_counts > self.max_counts:
+            raise InputError(
+                f"min_counts is {self.min_counts} and max_counts {self.max_counts}; expected 0 < min <= max"
+            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simulate.atomic import atomic_path
+from simulate.errors import InputError
 
 if TYPE_CHECKING:
     import os
@@ -38,7 +39,10 @@ class TrainingLog:
         self.rows: list[dict[str, str]] = []
         self.drawn = time.monotonic()
         if path.exists():
-            self.rows = [row for row in _read(path) if int(row["step"]) <= start]
+            try:
+                self.rows = [row for row in _read(path) if int(row["step"]) <= start]
+            except (KeyError, ValueError):
+                raise InputError(f"{path} is no log of a training run; move it away or choose another folder") from None
 
     def add(self, parts: dict[str, Tensor]) -> None:
         """Add the losses of one step."""

@@ -26,7 +26,7 @@ from torch import nn
 from cs_recon.ista import ista_step, shrink
 from cs_recon.networks import UNSHUFFLE, NetworkOutput, ResidualUnit, check_start, first_guesses
 from cs_recon.wavelets import OrthogonalWavelet, soft_threshold
-from simulate.errors import InputError
+from simulate.errors import InputError, check_count, check_within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,6 +75,9 @@ class UnrolledConfig:
         object.__setattr__(self, "widths", tuple(self.widths))
         if self.steps < 1 or len(self.widths) < 1 or min(self.widths) < 1:
             raise InputError(f"network of {self.steps} steps and widths {self.widths}; expected 1 or more of each")
+        for name in ("deep", "finest"):
+            check_count(getattr(self, name), name)
+        check_within(self.levels, "levels", 1, 8)
         check_start(self.start)
         if self.fast_steps == 0:
             object.__setattr__(self, "fast_steps", min(2, self.steps))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+import zlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -69,7 +70,7 @@ class FramePool:
             # Opened here: of a damaged file np.load would leave its own handle open.
             with file.open("rb") as stream, np.load(stream) as stored:
                 maps, labels = np.asarray(stored["maps"], dtype=np.float32), np.asarray(stored["labels"], np.int32)
-        except (FileNotFoundError, zipfile.BadZipFile, KeyError, ValueError):
+        except (FileNotFoundError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, ValueError):
             drawn, labels = draw(number)
             # What is kept is what is given, the first time too: a run that goes on sees the same images.
             half = np.clip(drawn, -LARGEST_HALF, LARGEST_HALF).astype(np.float16)

@@ -18,7 +18,15 @@ from cs_recon.learned import UNROLLED, LoadedNetwork
 from cs_recon.reconstruction import Reconstruction
 from cs_recon.unrolled import UnrolledConfig, UnrolledISTA
 from segmentation.instances import Instances, compact_labels
-from segmentation.mapping import FEATURE_PRESET, RECONSTRUCT, check_mapping, map_frame
+from segmentation.mapping import (
+    FEATURE_PRESET,
+    FEATURES,
+    RECONSTRUCT,
+    SPARSE,
+    check_mapping,
+    has_features,
+    map_frame,
+)
 from segmentation.methods import segmenters
 from segmentation.models.family import ARCHITECTURES, ParticleNetwork, architecture_of, make_network
 from segmentation.paste import paste
@@ -27,7 +35,7 @@ from segmentation.split import split
 from segmentation.views import DEFAULT_VIEWS, check_views, run_views
 from segmentation.visibility import found_snr
 from segmentation.windows import dense_maps, detections
-from simulate.errors import InputError, check_within
+from simulate.errors import InputError, check_count, check_within
 from simulate.measurement import Measurement
 
 if TYPE_CHECKING:
@@ -111,8 +119,9 @@ def find(
         With scores, and of the detectors boxes and 28 x 28 masks too. Where particles overlap, each keeps its own mask;
         the label map shows the surer one on top.
     """
-    if min_score is not None and not 0 <= min_score <= 1:
-        raise InputError(f"min_score is {min_score}; expected a number from 0 to 1")
+    if min_score is not None:
+        check_within(min_score, "min_score", 0, 1)
+    check_count(min_area_px, "min_area_px", 1)
     check_within(min_snr, "min_snr", 0)
     target = pick_device(device)
     loaded = load_segmenter(method, weights=weights, mapping=mapping, device=target)
@@ -140,6 +149,31 @@ def find(
     scan = image.scan if isinstance(image, Reconstruction) else image if isinstance(image, Measurement) else None
     kept = particles.only(found_snr(mapped.image, particles.labels, scan) >= min_snr)
     return replace(kept, labels=compact_labels(kept.labels, kept.ids), intensity=mapped.image, info=info)
+
+
+def frame_to_see(
+    method: str, scan: Measurement, image: Reconstruction, *, weights: str = "", mapping: str = "", **_others: object
+) -> Measurement | Reconstruction:
+    """Return what of a scan and its reconstruction a segmentation method is to be given.
+
+    The scan where a network's mapping takes samples, or features that the reconstruction does not bring along, or those
+    of a reconstructor of its own; the reconstruction else.
+
+    Parameters
+    ----------
+    method : str
+        A name from `segmenters.names`.
+    scan, image : Measurement, Reconstruction
+        The frame.
+    weights, mapping : str
+        As given to `find`.
+    """
+    if method not in ARCHITECTURES:
+        return image
+    loaded = load_segmenter(method, weights=weights, mapping=mapping)
+    seen = loaded.network.config.mapping
+    from_scan = seen == SPARSE or (seen == FEATURES and (loaded.reconstructor is not None or not has_features(image)))
+    return scan if from_scan else image
 
 
 for _name, _architecture in ARCHITECTURES.items():

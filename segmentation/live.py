@@ -11,8 +11,8 @@ import numpy as np
 
 from cs_recon.reconstruction import reconstruct
 from segmentation.measure import measure
-from segmentation.methods import segment as find_particles
 from segmentation.movie import MovieOptions
+from segmentation.pipeline import find_in
 from segmentation.tracking.tracks import track
 from simulate.errors import InputError, check_count, check_kind, check_positive
 from simulate.measurement import Measurement
@@ -112,7 +112,7 @@ class LiveSession:
             )
         chosen = self.options
         image = reconstruct(scan, chosen.recon, device=chosen.device, **chosen.recon_options)
-        found = find_particles(image, chosen.segment, device=chosen.device, **chosen.segment_options)
+        found = find_in(scan, image, chosen.segment, device=chosen.device, **chosen.segment_options)
         table = measure(found, sigma=image.sigma)
         table, new = self._linked(table)
         # Only now: of a frame that failed nothing is kept.

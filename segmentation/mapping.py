@@ -49,6 +49,8 @@ FEATURE_PRESET = "full"
 """The preset of the unrolled network whose features the detectors were trained on: on those of two steps they found a
 tenth fewer particles at 5 % sampling."""
 IMAGE_MAPS = 2
+FARTHEST = 30.0
+"""How far from its median, in half spreads, an image is seen."""
 """Channels of `image_maps`."""
 
 
@@ -84,7 +86,8 @@ def check_mapping(mapping: object) -> None:
 def image_maps(image: NDArray, sigma: NDArray | None = None) -> NDArray[np.float32]:
     r"""Return the maps (2, H, W) of an image and its uncertainty, the same for any unit, gain and offset.
 
-    The image as `preprocess.level_and_spread` normalises it; the standard deviation :math:`\sigma` on the scale of
+    The image as `preprocess.level_and_spread` normalises it, cut at 30 (a hot pixel of thousands would blind a network
+    to all around); the standard deviation :math:`\sigma` on the scale of
     its spread :math:`s`, as :math:`\tfrac13 \ln(2 \sigma / s + 0.01)`.
 
     Parameters
@@ -99,7 +102,7 @@ def image_maps(image: NDArray, sigma: NDArray | None = None) -> NDArray[np.float
         everywhere = np.ones(image.shape, dtype=bool)
         sigma = np.full(image.shape, estimate_noise(Measurement(image, everywhere)))
     told = np.log(2 * np.asarray(sigma, dtype=np.float64) / spread + 0.01) / 3
-    return np.stack([2 * (image - level) / spread, told]).astype(np.float32)
+    return np.stack([np.clip(2 * (image - level) / spread, -FARTHEST, FARTHEST), told]).astype(np.float32)
 
 
 def sparse_maps(batch: ScanBatch) -> Tensor:
@@ -216,7 +219,8 @@ def trainable_maps(out: NetworkOutput) -> Tensor:
     pairs = [level_and_spread(image[0].numpy()) for image in out.image.detach().float().cpu()]
     level, spread = (out.image.new_tensor(values)[:, None, None, None] for values in zip(*pairs, strict=True))
     told = torch.log(2 * torch.exp(out.log_sigma) / spread + 0.01) / 3
-    return beside(torch.cat([2 * (out.image - level) / spread, told], 1), out.features[FEATURE_MAP][0].float())
+    seen = (2 * (out.image - level) / spread).clamp(-FARTHEST, FARTHEST)
+    return beside(torch.cat([seen, told], 1), out.features[FEATURE_MAP][0].float())
 
 
 def _from_image(

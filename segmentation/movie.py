@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +18,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from cs_recon.adapt import METHODS
 from cs_recon.io.write import write_image
+from cs_recon.learned import load_network
 from cs_recon.reconstruction import check_options, reconstruct
 from cs_recon.temporal import check_movie_method, reconstruct_movie
 from segmentation.figures import outline_overlay
+from segmentation.learned import load_segmenter
 from segmentation.measure import measure
-from segmentation.methods import segment as find_particles
+from segmentation.models.family import ARCHITECTURES
 from segmentation.output import write_csv, write_table
+from segmentation.pipeline import find_in
 from segmentation.tracking import Tracks, track
 from segmentation.video import check_video, with_caption, write_video
 from simulate.atomic import atomic_path, output_folder
@@ -159,23 +164,28 @@ def _process(
     first = list(islice(remaining, 1))
     if not first:
         raise InputError("the movie has no frames; expected at least one")
-    claim = _claim(parts, chosen, first[0])
+    claim = _claim(parts, chosen)
     finished = 0
     while (parts / f"{finished:06d}.parquet").exists():
         progress(finished)
         finished += 1
+    read = _Read(parts, finished)
     ended = ""
     try:
-        for number, scan, image in _images(chain(first, remaining), chosen, finished):
-            found = find_particles(image, chosen.segment, device=chosen.device, **chosen.segment_options)
+        for number, scan, image in _images(read.each(chain(first, remaining)), chosen, finished):
+            found = find_in(scan, image, chosen.segment, device=chosen.device, **chosen.segment_options)
             if number == 0:
                 with atomic_path(parts / "options.json") as temporary:
                     temporary.write_text(claim, encoding="utf-8")
             _write_part(parts, number, scan, found, measure(found, sigma=image.sigma))
             finished = number + 1
             progress(number)
+    except _OtherMovieError as error:
+        raise InputError(str(error)) from None
     except InputError as error:
         ended = f"frame {finished}: {error}"
+    else:
+        finished = min(finished, read.frames)  # a shorter movie than the one before
     if finished == 0:
         raise InputError(ended.removeprefix("frame 0: "))
     paths = {"parts": parts}
@@ -225,17 +235,47 @@ def _images(
             yield number, scan, image
 
 
-def _claim(parts: Path, options: MovieOptions, first: Measurement) -> str:
+class _OtherMovieError(InputError):
+    """Parts in the folder that are none of this movie's."""
+
+    def __init__(self, parts: Path) -> None:
+        super().__init__(
+            f"{parts} holds frames of a run with other options, weights or program, or of another movie; delete it or "
+            "choose another output folder"
+        )
+
+
+class _Read:
+    """The frames of a movie as they are read: counted, and those that are finished compared with what was."""
+
+    def __init__(self, parts: Path, finished: int) -> None:
+        self.parts, self.finished, self.frames = parts, finished, 0
+
+    def each(self, scans: Iterable[Measurement]) -> Iterator[Measurement]:
+        for number, scan in enumerate(scans):
+            if number < self.finished and _read_part(self.parts, number).attrs.get("frame") != _digest(scan):
+                raise _OtherMovieError(self.parts)
+            self.frames = number + 1
+            yield scan
+
+
+def _digest(scan: Measurement) -> str:
+    return hashlib.sha256(scan.mask.tobytes() + scan.values.tobytes()).hexdigest()
+
+
+def _claim(parts: Path, options: MovieOptions) -> str:
     """Return what is noted of a run in its folder of parts; `InputError` if another one's is there."""
     told = {name: value for name, value in asdict(options).items() if name not in ("frame_interval_s", "max_step_px")}
-    told["first_frame"] = hashlib.sha256(first.mask.tobytes() + first.values.tobytes()).hexdigest()
+    told["version"] = version("cs-stem")
+    if options.recon in METHODS:
+        told["recon_weights"] = load_network(options.recon, options.recon_options.get("weights", "")).info
+    if options.segment in ARCHITECTURES:
+        chosen = {name: options.segment_options.get(name, "") for name in ("weights", "mapping")}
+        told["segment_weights"] = load_segmenter(options.segment, **chosen).info
     claim = json.dumps(told, default=str, sort_keys=True)
     file = parts / "options.json"
     if file.exists() and file.read_bytes() != claim.encode():
-        raise InputError(
-            f"{parts} holds frames of a run with other options or of another movie; delete it or choose another output "
-            "folder"
-        )
+        raise _OtherMovieError(parts)
     return claim
 
 
@@ -245,7 +285,7 @@ def _write_part(parts: Path, number: int, scan: Measurement, found: Instances, t
     write_image(parts / f"{number:06d}_labels.tif", found.labels, pixel_size_nm=found.pixel_size_nm)
     # The table last: where it is, the frame is finished.
     table = table.assign(sampling_ratio=scan.ratio)
-    table.attrs["pixel_size_nm"] = scan.pixel_size_nm
+    table.attrs |= {"pixel_size_nm": scan.pixel_size_nm, "frame": _digest(scan)}
     with atomic_path(parts / f"{number:06d}.parquet") as temporary:
         table.to_parquet(temporary)
 
@@ -264,14 +304,15 @@ def _picture(number: int, found: Instances) -> Image.Image:
 
 
 def _tracks(parts: Path, frames: int, options: MovieOptions) -> Tracks:
-    # Absolute: a folder "s3:scans" would be taken for an address.
-    tables = [_read_part(parts.absolute() / f"{number:06d}.parquet") for number in range(frames)]
+    tables = [_read_part(parts, number) for number in range(frames)]
     pixel_size = tables[0].attrs.get("pixel_size_nm")
     size = tuple(pixel_size) if isinstance(pixel_size, list) else pixel_size
     return track(tables, pixel_size_nm=size, frame_interval_s=options.frame_interval_s, max_step_px=options.max_step_px)
 
 
-def _read_part(file: Path) -> pd.DataFrame:
+def _read_part(parts: Path, number: int) -> pd.DataFrame:
+    # Absolute: a folder "s3:scans" would be taken for an address.
+    file = parts.absolute() / f"{number:06d}.parquet"
     try:
         return pd.read_parquet(file)
     except (OSError, ValueError) as error:  # pyarrow's errors are of these kinds

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from segmentation.instances import MASK_SIZE, Instances
+from segmentation.paste import within_frame
 from simulate.errors import InputError, check_kind, check_within
 
 if TYPE_CHECKING:
@@ -129,8 +130,9 @@ def _nodes(
             "expected those of a method that gives them, e.g. 'mask-rcnn'"
         )
     height, width = instances.shape
-    x0, y0, x1, y1 = instances.boxes.astype(np.float64).T
-    values = instances.masks.astype(np.float64)
+    boxes, masks = within_frame(instances.boxes, instances.masks, instances.shape)
+    x0, y0, x1, y1 = boxes.astype(np.float64).T
+    values = masks.astype(np.float64)
     values, node_y = _continued(values, y0, y1, height)
     values, node_x = _continued(values.transpose(0, 2, 1), x0, x1, width)
     values = np.clip(values.transpose(0, 2, 1), 0, 1)
@@ -144,14 +146,14 @@ def _nodes(
 def _continued(values: NDArray, start: NDArray, stop: NDArray, end: int) -> tuple[NDArray, NDArray]:
     """Masks with a row more at both ends, and the rows' positions (0 at the centre of the frame's first pixel)."""
     cell = (stop - start) / MASK_SIZE
-    # In cells from the box's start; the frame reaches from 0 to `end`.
+    # In cells from the box's start, which lies in the frame, as its end does; the frame reaches from 0 to `end`.
     first = np.maximum(-_BEYOND, -start / cell)
     last = np.minimum(MASK_SIZE + _BEYOND, (end - start) / cell)
     inner = np.broadcast_to(np.arange(MASK_SIZE) + 0.5, (len(values), MASK_SIZE))
-    at = np.concatenate([np.minimum(first, 0.5)[:, None], inner, np.maximum(last, MASK_SIZE - 0.5)[:, None]], axis=1)
-    # What is left of the outermost cells there: all of it where the frame cuts the particle (within half a pixel).
-    before = np.where(start < 0.5, 1, at[:, 0] + _BEYOND)
-    after = np.where(stop > end - 0.5, 1, MASK_SIZE + _BEYOND - at[:, -1])
+    at = np.concatenate([first[:, None], inner, last[:, None]], axis=1)
+    # What is left of the outermost cells there: all of it where the frame cuts the particle.
+    before = np.where(start <= 0, 1, first + _BEYOND)
+    after = np.where(stop >= end, 1, MASK_SIZE + _BEYOND - last)
     rows = [values[:, :1] * before[:, None, None], values, values[:, -1:] * after[:, None, None]]
     return np.concatenate(rows, axis=1), start[:, None] + at * cell[:, None] - 0.5
 

@@ -11,6 +11,9 @@ from segmentation.instances import MASK_SIZE, Instances
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+AT_EDGE_PX = 0.75
+"""A box that ends nearer than this to an edge of the frame is cut by it."""
+
 
 def paste(
     shape: tuple[int, ...],
@@ -43,17 +46,57 @@ def paste(
     Instances
     """
     labels = np.zeros(shape, dtype=np.int32)
+    boxes, masks = within_frame(boxes, masks, shape)
     kept: list[int] = []
     for index, box in enumerate(boxes):
         rows, cols, inside = mask_in_frame(box, masks[index], shape)
         window = labels[rows, cols]
         free = inside & (window == 0)
         n_free = np.count_nonzero(free)
-        if n_free < max(min_area_px, 0.5 * np.count_nonzero(inside)):
+        if n_free < max(min_area_px, 1, 0.5 * np.count_nonzero(inside)):
             continue
         kept.append(index)
         window[free] = len(kept)
     return Instances(labels, boxes=boxes[kept], scores=scores[kept], masks=masks[kept])  # pyright: ignore[reportArgumentType]
+
+
+def within_frame(
+    boxes: NDArray, masks: NDArray, shape: tuple[int, ...]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return boxes cut at the frame's edges, and their masks drawn over what is left of them.
+
+    A network sees frames whose sides are no multiple of its coarsest stride go on mirrored, so that boxes may reach
+    beyond. One that ends within `AT_EDGE_PX` of an edge, nearer than a box can be placed, is taken to end there.
+
+    Parameters
+    ----------
+    boxes : ndarray, shape (N, 4)
+        x0, y0, x1, y1 in pixels.
+    masks : ndarray, shape (N, 28, 28)
+        Probabilities over each box.
+    shape : (int, int)
+        Frame shape.
+
+    Examples
+    --------
+    >>> boxes, masks = within_frame(np.array([[4.0, 0.4, 12.0, 6.0]]), np.ones((1, 28, 28)), (20, 8))
+    >>> boxes.tolist()
+    [[4.0, 0.0, 8.0, 6.0]]
+    """
+    given = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+    ends = np.array([shape[1], shape[0], shape[1], shape[0]], dtype=np.float64)
+    inside = np.clip(given, 0, ends)
+    inside[:, :2][inside[:, :2] < AT_EDGE_PX] = 0
+    inside[:, 2:] = np.where(inside[:, 2:] > ends[2:] - AT_EDGE_PX, ends[2:], inside[:, 2:])
+    drawn = np.array(masks, dtype=np.float32)
+    for index in np.flatnonzero((inside != given).any(axis=1)):
+        x0, y0, x1, y1 = inside[index]
+        down, across = (
+            _stretch(start + (np.arange(MASK_SIZE) + 0.5) * (stop - start) / MASK_SIZE, *old, faded=False)
+            for start, stop, old in ((y0, y1, given[index, 1::2]), (x0, x1, given[index, ::2]))
+        )
+        drawn[index] = down @ drawn[index] @ across.T
+    return inside.astype(np.float32), drawn
 
 
 def mask_in_frame(box: NDArray, mask: NDArray, shape: tuple[int, ...]) -> tuple[slice, slice, NDArray[np.bool_]]:
@@ -73,7 +116,8 @@ def mask_in_frame(box: NDArray, mask: NDArray, shape: tuple[int, ...]) -> tuple[
     left, right = max(0, int(np.floor(x0))), min(shape[1], int(np.ceil(x1)))
     rows, cols = slice(top, max(top, bottom)), slice(left, max(left, right))
     down, across = (
-        _stretch(np.arange(side.start, side.stop) + 0.5, *ends) for side, ends in ((rows, (y0, y1)), (cols, (x0, x1)))
+        _stretch(np.arange(side.start, side.stop) + 0.5, *ends, frame=length)
+        for side, ends, length in ((rows, (y0, y1), shape[0]), (cols, (x0, x1), shape[1]))
     )
     return rows, cols, down @ mask.astype(np.float64) @ across.T > 0.5
 
@@ -106,10 +150,17 @@ def whole_mask(instances: Instances, particle_id: int) -> tuple[slice, slice, ND
     return slice(top, top + mask.shape[0]), slice(left, left + mask.shape[1]), mask
 
 
-def _stretch(centres: NDArray, start: float, stop: float) -> NDArray[np.float64]:
+def _stretch(
+    centres: NDArray, start: float, stop: float, *, frame: float = np.inf, faded: bool = True
+) -> NDArray[np.float64]:
     """Return the matrix (len(centres), 28) that interpolates a mask's side linearly at pixel centres.
 
-    Half a cell beyond the box's edge the mask has fallen to 0: boxes are tight, and a pixel outside is none of it.
+    Half a cell beyond the box's edge the mask has fallen to 0: boxes are tight, and a pixel outside is none of it. Not
+    so at the edges of the frame (0 and `frame`), beyond which the particle goes on, or at any edge if not `faded`.
     """
     position = (centres - start) / max(stop - start, 1e-6) * MASK_SIZE - 0.5
+    if start <= 0 or not faded:
+        position = np.maximum(position, 0)
+    if stop >= frame or not faded:
+        position = np.minimum(position, MASK_SIZE - 1)
     return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(MASK_SIZE)[None, :]))

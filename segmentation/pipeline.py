@@ -13,7 +13,7 @@ import numpy as np
 from cs_recon.io.provenance import provenance, write_provenance
 from cs_recon.io.write import write_image
 from cs_recon.reconstruction import reconstruct
-from segmentation.mapping import FEATURES, RECONSTRUCT, SPARSE, has_features
+from segmentation.learned import frame_to_see
 from segmentation.measure import measure, summary
 from segmentation.methods import segment as find_particles
 from segmentation.output import write_coco, write_table
@@ -104,22 +104,26 @@ def run(
     seconds: dict[str, float] = {}
     stage("reconstruct")
     began = time.perf_counter()
-    mapping = dict(segment_options or {}).get("mapping", RECONSTRUCT)
     reconstruction = reconstruct(measurement, recon, device=device, **(recon_options or {}))
     seconds["reconstruct"] = time.perf_counter() - began
     stage("segment")
     began = time.perf_counter()
-    own_weights = bool(dict(segment_options or {}).get("weights"))
-    from_scan = mapping == SPARSE or (mapping == FEATURES and (own_weights or not has_features(reconstruction)))
-    frame = measurement if from_scan else reconstruction
-    found = find_particles(frame, segment, device=device, **(segment_options or {}))
-    instances = found if frame is reconstruction else replace(found, intensity=reconstruction.image)
+    instances = find_in(measurement, reconstruction, segment, device=device, **(segment_options or {}))
     seconds["segment"] = time.perf_counter() - began
     stage("measure")
     began = time.perf_counter()
     table = measure(instances, sigma=reconstruction.sigma)
     seconds["measure"] = time.perf_counter() - began
     return Result(measurement, reconstruction, instances, table, seconds)
+
+
+def find_in(
+    scan: Measurement, image: Reconstruction, method: str, *, device: str = "auto", **options: Any
+) -> Instances:
+    """Find the particles of a scan that was reconstructed, on what the method takes; intensities are the image's."""
+    frame = frame_to_see(method, scan, image, **options)
+    found = find_particles(frame, method, device=device, **options)
+    return found if frame is image else replace(found, intensity=image.image)
 
 
 def adaptive_measure(

@@ -63,8 +63,8 @@ def boundary_f(
 ) -> float:
     """Return the boundary F-score: the harmonic mean of how much of each outline lies near the other.
 
-    Outlines are the particles' pixels beside another label; near means within `tolerance_px`. Both without outlines
-    gives 1, one of them 0.
+    Outlines are the particles' pixels beside another label; near means within `tolerance_px`. Both without particles
+    gives 1, as two without outlines do (one particle each, which fills the frame); one of them 0.
 
     References
     ----------
@@ -78,13 +78,14 @@ def boundary_f(
     (1.0, True)
     """
     check_positive(tolerance_px, "tolerance_px", "it is in pixels")
-    true_edge, pred_edge = boundary(labels_of(true)), boundary(labels_of(pred))
+    true_labels, pred_labels = labels_of(true), labels_of(pred)
+    true_edge, pred_edge = boundary(true_labels), boundary(pred_labels)
     if true_edge.shape != pred_edge.shape:
         raise InputError(
             f"true labels have shape {true_edge.shape} but predicted ones {pred_edge.shape}; expected equal shapes"
         )
     if not true_edge.any() or not pred_edge.any():
-        return float(true_edge.any() == pred_edge.any())
+        return float(true_edge.any() == pred_edge.any() and true_labels.any() == pred_labels.any())
     precision = _share_near(pred_edge, true_edge, tolerance_px)
     recall = _share_near(true_edge, pred_edge, tolerance_px)
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0

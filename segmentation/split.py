@@ -87,7 +87,7 @@ def split(
     with_core = np.zeros(n_regions + 1, dtype=bool)
     with_core[regions[cores > 0]] = True
     markers = np.where(inside & ~with_core[regions], regions + n_cores, cores)
-    labels = watershed(-depth, markers, mask=inside).astype(np.int32)
+    labels = watershed(-depth, markers, connectivity=2, mask=inside).astype(np.int32)
     areas = np.bincount(labels.ravel())
     labels[areas[labels] < min_area_px] = 0
     ids = label_ids(labels)

@@ -95,6 +95,9 @@ def threshold_segment(
     _check_options(min_area_px, smoothing_px, background_degree, split_depth_px)
     frame = _check_image(image)
     flattened = frame - background(frame, background_degree)
+    # No particle is a single pixel: a hot one must not set the scale of the others.
+    typical = ndimage.median_filter(flattened, 3)
+    flattened = np.clip(flattened, typical.min(), typical.max())
     if np.ptp(flattened) <= 1e-9 * np.abs(frame).max():
         return np.zeros(frame.shape, dtype=np.int32)
     best = None
@@ -170,7 +173,8 @@ def split_touching(mask: ArrayLike, depth_px: float = 0.75) -> NDArray[np.int32]
         lowered = reconstruction(np.maximum(depth - depth_px, 0), depth, method="dilation")
         markers = _label(local_maxima(lowered, allow_borders=True) & island, connectivity=2)
         # An island too shallow to rise by depth_px is one particle.
-        pieces = watershed(-depth, markers, mask=island) if markers.max() > 1 else island.astype(np.int32)
+        many = markers.max() > 1
+        pieces = watershed(-depth, markers, connectivity=2, mask=island) if many else island.astype(np.int32)
         parts[where][island] = pieces[island] + count
         count += int(pieces.max())
     return _renumber(parts)

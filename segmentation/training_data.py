@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from cs_recon.learned import UNROLLED
 from cs_recon.real_images import LabelledImage, Split, labelled_images
-from cs_recon.reconstruction import reconstruct
+from cs_recon.reconstruction import reconstruct, reconstructors
 from cs_recon.training_data import SCHEMES, random_path
 from segmentation.annotations import annotate
 from segmentation.frame_pool import FramePool
@@ -101,6 +101,7 @@ class SceneData:
             raise InputError("noisy_share and sparse_share must sum to at most 1")
         if not 0 < self.min_ratio <= 1:
             raise InputError(f"min_ratio is {self.min_ratio}; expected a ratio above 0 and at most 1")
+        reconstructors[self.recon]  # an unknown name is told here
         check_within(self.target_snr, "target_snr")
         check_within(self.outline_snr, "outline_snr")
         check_count(self.fewest_samples, "fewest_samples")

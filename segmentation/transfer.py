@@ -57,6 +57,8 @@ class Freezing:
         """
         if self.train_last == 0:
             return n_stages
+        if self.train_last > n_stages:
+            raise InputError(f"train_last is {self.train_last}; expected at most {n_stages}, the stages of the network")
         more = step // self.unfreeze_every if self.unfreeze_every else 0
         return min(n_stages, self.train_last + more)
 

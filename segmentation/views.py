@@ -24,7 +24,7 @@ SAME_IOU = 0.5
 
 def check_views(views: object) -> None:
     """Raise `InputError` if a network cannot look at a frame so often."""
-    if views not in range(1, len(POSITIONS) + 1):
+    if type(views) is not int or views not in range(1, len(POSITIONS) + 1):
         raise InputError(f"views is {views!r}; expected a whole number from 1 to {len(POSITIONS)}")
 
 

@@ -2,7 +2,8 @@
 
 A frame of up to a million pixels is one window. The maps of a larger one are blended where windows overlap, as those of
 a reconstruction are. Detections are collected: a particle in the overlap of two windows is found in both, whole in at
-least one of them if it is smaller than the overlap; what a window's edge cuts gives way to what it does not.
+least one of them if it is smaller than the overlap; what a window's edge cuts gives way to what it does not. The pieces
+of a larger one, which every window cuts, become one.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
+from scipy.sparse.csgraph import connected_components
 from torchvision.ops import nms
 
 from cs_recon.tiles import WHOLE_PIXELS, spans
@@ -74,10 +77,13 @@ def detections(
             # Half precision is exact enough for masks and keeps thousands of them small.
             "masks": found["masks"][sure].half(),
             "cut": _cut(boxes, rows, cols, mapped.padded),
+            "window": boxes.new_tensor([cols.start, rows.start, cols.stop, rows.stop]).expand_as(boxes),
         })  # fmt: skip
     joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    kept = _distinct(**joined) if len(parts) > 1 else torch.argsort(joined["scores"], descending=True, stable=True)
-    return {name: joined[name][kept] for name in ("boxes", "scores", "masks")}
+    if len(parts) > 1:
+        joined = _distinct(**joined)
+    best = torch.argsort(joined["scores"], descending=True, stable=True)
+    return {name: joined[name][best] for name in ("boxes", "scores", "masks")}
 
 
 def _windows(mapped: Mapped, multiple: int) -> Iterator[tuple[slice, slice, Tensor]]:
@@ -108,24 +114,60 @@ def _cut(boxes: Tensor, rows: slice, cols: slice, frame: tuple[int, int]) -> Ten
     return cut
 
 
-def _distinct(boxes: Tensor, scores: Tensor, masks: Tensor, cut: Tensor) -> Tensor:
-    """Return the detections to keep, best first: whole ones before cut ones, each particle once."""
-    del masks
-    kept = nms(boxes, scores + (~cut).float(), _DUPLICATE_IOU)
-    whole = boxes[kept][~cut[kept]]
-    pieces = torch.nonzero(cut[kept])[:, 0]
+def _distinct(boxes: Tensor, scores: Tensor, masks: Tensor, cut: Tensor, window: Tensor) -> dict[str, Tensor]:
+    """Return each particle once: whole where a window saw it whole, else put together from its pieces."""
+    whole = torch.nonzero(~cut)[:, 0]
+    whole = whole[nms(boxes[whole], scores[whole], _DUPLICATE_IOU)]
+    pieces = torch.nonzero(cut)[:, 0]
     if len(pieces) and len(whole):
-        covered = _covered_share(boxes[kept][pieces], whole).amax(dim=1) > _COVERED_SHARE
-        left = torch.ones(len(kept), dtype=torch.bool, device=boxes.device)
-        left[pieces[covered]] = False
-        kept = kept[left]
-    return kept[torch.argsort(scores[kept], descending=True, stable=True)]
+        pieces = pieces[_covered_share(boxes[pieces], boxes[whole]).amax(dim=1) <= _COVERED_SHARE]
+    found = [(boxes[index], scores[index], masks[index]) for index in whole]
+    found += [_joined(boxes[group], scores[group], masks[group]) for group in _groups(boxes, window, pieces)]
+    if not found:
+        return {"boxes": boxes[:0], "scores": scores[:0], "masks": masks[:0]}
+    joined = (torch.stack(parts) for parts in zip(*found, strict=True))
+    return dict(zip(("boxes", "scores", "masks"), joined, strict=True))
+
+
+def _groups(boxes: Tensor, window: Tensor, pieces: Tensor) -> list[Tensor]:
+    """Return the pieces (indices) that belong together: where two windows (N, 4) overlap, they saw the same box."""
+    if not len(pieces):
+        return []
+    shared = _intersection(window[pieces][:, None], window[pieces][None])
+    seen = boxes[pieces][:, None], boxes[pieces][None]
+    ours, theirs = (_intersection(box, shared) for box in seen)
+    both, either = _area(_intersection(ours, theirs)), _area(ours) + _area(theirs)
+    same_window = (window[pieces][:, None] == window[pieces]).all(dim=2)
+    together = (both > _DUPLICATE_IOU * (either - both)) & (both > 0) & ~same_window
+    number, group = connected_components(together.cpu().numpy(), directed=False)
+    return [pieces[torch.from_numpy(group == index).to(pieces.device)] for index in range(number)]
+
+
+def _intersection(first: Tensor, second: Tensor) -> Tensor:
+    """Return what two boxes (..., 4) share; its sides are negative where that is nothing."""
+    low = torch.maximum(first[..., :2], second[..., :2])
+    return torch.cat([low, torch.minimum(first[..., 2:], second[..., 2:])], dim=-1)
+
+
+def _area(boxes: Tensor) -> Tensor:
+    return (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(dim=-1)
+
+
+def _joined(boxes: Tensor, scores: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return one detection of pieces: the box around them, the best score, and at each place the surest mask."""
+    corners = torch.cat([boxes[:, :2].amin(dim=0), boxes[:, 2:].amax(dim=0)])
+    if len(boxes) == 1:
+        return corners, scores[0], masks[0]
+    cells = (torch.arange(masks.shape[-1], device=boxes.device) + 0.5) / masks.shape[-1]
+    at = corners[:2, None] + cells * (corners[2:] - corners[:2])[:, None]  # x and y of the cells of the joint mask
+    # From -1 to 1 over each piece's box; beyond it a piece says nothing (zero).
+    sides = boxes[:, 2:] - boxes[:, :2]
+    x, y = (2 * (at[axis] - boxes[:, axis, None]) / sides[:, axis, None] - 1 for axis in (0, 1))
+    grid = torch.stack(torch.broadcast_tensors(x[:, None, :], y[:, :, None]), dim=-1)
+    drawn = F.grid_sample(masks[:, None].float(), grid.float(), align_corners=False, padding_mode="zeros")
+    return corners, scores.amax(), drawn[:, 0].amax(dim=0).to(masks.dtype)
 
 
 def _covered_share(boxes: Tensor, others: Tensor) -> Tensor:
     """Return the share of each box (N) that each other one (M) covers, (N, M)."""
-    corner = torch.minimum(boxes[:, None, 2:], others[None, :, 2:]) - torch.maximum(
-        boxes[:, None, :2], others[None, :, :2]
-    )
-    sides = boxes[:, 2:] - boxes[:, :2]
-    return corner.clamp(min=0).prod(dim=2) / sides.prod(dim=1, keepdim=True).clamp(min=1e-6)
+    return _area(_intersection(boxes[:, None], others[None])) / _area(boxes)[:, None].clamp(min=1e-6)

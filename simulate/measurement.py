@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulate.errors import InputError, PixelSize, check_pixel_size, check_positive, check_shape, is_finite
+from simulate.errors import InputError, PixelSize, check_pixel_size, check_positive, check_shape, check_within
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -86,11 +86,8 @@ class Measurement:
         object.__setattr__(self, "pixel_size_nm", check_pixel_size(self.pixel_size_nm))
         if self.counts_per_unit is not None:
             object.__setattr__(self, "counts_per_unit", check_positive(self.counts_per_unit, "counts_per_unit"))
-        for name in ("black_level", "read_noise"):
-            if not is_finite(getattr(self, name)):
-                raise InputError(f"{name} is {getattr(self, name)!r}; expected a finite number")
-        if self.read_noise < 0:
-            raise InputError(f"read_noise is {self.read_noise:g}; expected a standard deviation of at least 0")
+        check_within(self.black_level, "black_level", -LARGEST_VALUE, LARGEST_VALUE)
+        check_within(self.read_noise, "read_noise", 0, LARGEST_VALUE)
         if self.exposure is not None:
             object.__setattr__(self, "exposure", _exposure(self.exposure, mask))
 

@@ -81,7 +81,7 @@ def random_config(rng: np.random.Generator, shape: tuple[int, int] = (256, 256))
     (256, 256)
     """
     pixel_nm = float(np.exp(rng.uniform(np.log(0.1), np.log(2.0))))
-    diameter_px = float(np.exp(rng.uniform(np.log(7.0), np.log(min(90.0, min(shape) / 3)))))
+    diameter_px = float(np.exp(rng.uniform(np.log(7.0), np.log(max(7.0, min(90.0, min(shape) / 3))))))
     diameter_nm = diameter_px * pixel_nm
     spread = float(rng.uniform(0.02, 0.45))
     arrangement = str(rng.choice(list(_ARRANGEMENTS), p=list(_ARRANGEMENTS.values())))

@@ -230,7 +230,9 @@ def test_a_folder_of_another_run_is_refused(tmp_path, scans, first_weights):
     adapt(scans, tmp_path, weights=first_weights, config=QUICK, device="cpu")
     others = [
         (scans[:2], QUICK),
-        (scans, dataclasses.replace(QUICK, learning_rate=1e-5)),
+        (scans, dataclasses.replace(QUICK, crop=24)),
+        ([dataclasses.replace(scan, counts_per_unit=0.01) for scan in scans], QUICK),
+        ([dataclasses.replace(scan, exposure=2.0 * scan.mask) for scan in scans], QUICK),
     ]
     for chosen, config in others:
         with pytest.raises(InputError, match="holds another run"):
@@ -238,6 +240,13 @@ def test_a_folder_of_another_run_is_refused(tmp_path, scans, first_weights):
     (tmp_path / "best.pt").unlink()
     with pytest.raises(InputError, match="holds another run"):
         adapt(scans, tmp_path, weights=first_weights, config=QUICK, device="cpu")
+
+
+def test_a_run_that_became_infinite_goes_on_at_a_lower_rate(tmp_path, scans, first_weights):
+    fast = dataclasses.replace(QUICK, learning_rate=1e30)
+    with pytest.raises(InputError, match="lower the learning rate and resume"):
+        adapt(scans, tmp_path, weights=first_weights, config=fast, device="cpu")
+    assert adapt(scans, tmp_path, weights=first_weights, config=QUICK, device="cpu").steps == QUICK.steps
 
 
 def test_scans_of_any_shape_scheme_and_scale_with_or_without_known_noise(tmp_path, first_weights):

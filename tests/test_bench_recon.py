@@ -18,6 +18,7 @@ from cs_recon.bench.frames import FrameSource, bench_config, frame_sources, real
 from cs_recon.bench.memory import measured
 from cs_recon.bench.rows import COLUMNS, KEY, append_rows, read_rows
 from cs_recon.bench.run import BenchPlan, bench, scan_of
+from cs_recon.bench.summary import score_table
 from cs_recon.metrics import psnr
 from cs_recon.real_images import split_of
 from segmentation.cli import main
@@ -365,3 +366,16 @@ def test_bad_arguments_are_one_line(capsys, arguments, message):
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert message in error
+
+
+def test_ratios_near_each_other_have_columns_of_their_own():
+    rows = pd.DataFrame({
+        "frame": "a", "scheme": "lines", "ratio": [0.1, 0.103], "peak_counts": 0.0, "method": "nearest",
+        "setting": "automatic", "coverage": 0.0938, "psnr_db": [20.0, 21.0], "error": "",
+    })  # fmt: skip
+    assert list(score_table(rows).columns) == ["10% (9.38%)", "10.3% (9.38%)"]
+
+
+def test_no_frames_for_slow_methods_alone(capsys):
+    assert main(["bench", "recon", "--methods", "gp", "--slow-frames", "0", "--frames", "1", "--size", "32"]) == 2
+    assert "slow ones alone" in capsys.readouterr().err

@@ -183,3 +183,18 @@ def test_bad_arguments_are_one_line(arguments, message, capsys):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["bench", "segment-speed", "--models", "threshold", "--repeats", "0"], "--repeats is 0"),
+        (["compare", "--models", "threshold", "--frames", "1", "--peak-counts", "-5"], "--peak-counts is -5"),
+        (["compare", "--models", "threshold", "--frames", "1", "--peak-counts", "nan"], "--peak-counts is nan"),
+        (["compare", "--models", "threshold", "--frames", "1", "--ratios", ""], "--ratios names none"),
+        (["bench", "sizes", "--frames", "1", "--peak-counts", "-5"], "--peak-counts is -5"),
+    ],
+)
+def test_impossible_benches_are_one_line(capsys, arguments, message):
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err

@@ -64,6 +64,34 @@ def test_no_pixel_is_drawn_outside_its_box():
     assert float(mask_areas(border)[0]) == pytest.approx(6 * 8, rel=0.02), "the frame's edge, where it goes on"
 
 
+def turned_box(box, side, turns):
+    """Return a box (x0, y0, x1, y1) of a square frame after 0 to 3 mirrorings and swaps of its axes."""
+    corners = np.array(box, dtype=np.float32).reshape(2, 2)
+    corners = side - corners[::-1] if turns >= 2 else corners
+    return (corners[:, ::-1] if turns % 2 else corners).reshape(1, 4)
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_what_the_frame_cuts_ends_there(turns):
+    """A disk that the frame mirrored beyond its edge makes whole: map, outline, area and box end with the frame."""
+    disk = np.clip(0.5 + 7 * (0.95 - np.hypot(*np.mgrid[-13.5:14, -13.5:14]) / 14), 0, 1).astype(np.float32)
+    found = paste((40, 40), turned_box([35, 14, 45, 24], 40, turns), np.ones(1, np.float32), disk[None])
+    half = np.pi * 4.75**2 / 2
+    assert found.boxes.tolist() == turned_box([35, 14, 40, 24], 40, turns).tolist()
+    assert measure(found)["touches_border"].all()
+    assert float(mask_areas(found)[0]) == pytest.approx(half, rel=0.03)
+    assert np.count_nonzero(found.labels) == pytest.approx(half, rel=0.1)
+
+
+@pytest.mark.parametrize("turns", range(4))
+@pytest.mark.parametrize(("gap", "cut"), [(0.0, True), (0.4, True), (0.6, True), (1.0, False)])
+def test_a_box_that_ends_at_the_frames_edge_is_cut_by_it(gap, cut, turns):
+    full = np.ones((1, 28, 28), np.float32)
+    found = paste((40, 40), turned_box([25, 14, 40 - gap, 24], 40, turns), np.ones(1, np.float32), full)
+    assert bool(measure(found)["touches_border"].iloc[0]) is cut
+    assert np.count_nonzero(found.labels) == (150 if cut else 140)
+
+
 def test_found_spheres_are_as_round_as_they_are():
     """Masks used to be drawn up to a pixel beyond their boxes, which gave disks four flat noses."""
     scene = make_scene(SceneConfig((192, 192), n_particles=20, shapes=("sphere",), diameter_nm=11), rng=4)

@@ -132,3 +132,11 @@ def test_scores_refuse_what_they_cannot_compare():
         psnr(np.eye(8), np.eye(9))
     with pytest.raises(InputError, match="constant"):
         ssim(np.ones((8, 8)), np.ones((8, 8)))
+
+
+def test_images_that_cannot_be_compared_are_refused():
+    image = np.arange(64.0).reshape(8, 8)
+    with pytest.raises(InputError, match="11 x 11"):
+        ssim(image, image)
+    with pytest.raises(InputError, match="NaN or infinite"):
+        psnr(image, np.where(image == 5, np.nan, image))

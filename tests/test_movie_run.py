@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from cs_recon.checkpoint import load_any_weights, save_weights
 from segmentation.movie import MovieOptions, process_movie
+from segmentation.shipped import shipped_file
 from segmentation.video import CAPTION_PX
 from simulate import InputError, Measurement, Movie, MovieConfig, SceneConfig, measure_movie, movie_paths
 
@@ -108,6 +110,38 @@ def test_parts_of_another_movie_are_not_mixed(film, tmp_path):
     process_movie(iter(film[:2]), tmp_path, options=CLASSICAL)
     with pytest.raises(InputError, match="of another movie"):
         process_movie(iter(film[1:]), tmp_path, options=CLASSICAL)
+
+
+def test_parts_of_a_frame_that_changed_since_are_not_used(film, tmp_path):
+    process_movie(iter(film[:3]), tmp_path, options=CLASSICAL)
+    with pytest.raises(InputError, match="of another movie"):
+        process_movie([film[0], film[2], *film[2:]], tmp_path, options=CLASSICAL)
+
+
+def test_a_movie_that_is_shorter_now_ends_where_it_ends(film, tmp_path):
+    process_movie(iter(film), tmp_path, options=CLASSICAL)
+    shorter = process_movie(iter(film[:2]), tmp_path, options=CLASSICAL)
+    assert shorter.frames == 2
+    assert shorter.tracks.table["frame"].max() == 1
+
+
+def test_parts_of_other_weights_under_the_same_name_are_not_mixed(film, tmp_path):
+    mine = tmp_path / "mine.safetensors"
+    with shipped_file("mask-rcnn") as shipped:
+        mine.write_bytes(shipped.read_bytes())
+    options = MovieOptions(recon="linear", segment_options={"weights": str(mine)})
+    process_movie(iter(film[:1]), tmp_path / "out", options=options)
+    stored = load_any_weights(mine, ("mask-rcnn",))
+    tensors = {name: value * 1.001 if value.is_floating_point() else value for name, value in stored.tensors.items()}
+    save_weights(mine, tensors, "mask-rcnn", stored.config)
+    with pytest.raises(InputError, match="other options, weights"):
+        process_movie(iter(film[:2]), tmp_path / "out", options=options)
+
+
+@pytest.mark.parametrize("options", [{"mapping": "sparse"}, {"mapping": "features"}])
+def test_every_mapping_works_on_movies(film, tmp_path, options):
+    chosen = MovieOptions(recon_options={"preset": "fast"}, segment_options=options)
+    assert len(process_movie(iter(film[:2]), tmp_path, options=chosen).tracks.table) >= 6
 
 
 def test_tracking_may_change_when_a_run_goes_on(film, tmp_path):

@@ -15,6 +15,7 @@ import segmentation
 import simulate
 from segmentation.cli.inputs import frame_files, missing_frame
 from segmentation.pipeline import file_stem
+from segmentation.shipped import shipped_file
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -160,6 +161,25 @@ def test_a_folders_frames_are_in_the_order_of_their_numbers(capsys, tmp_path, sc
     assert "4 frames" in printed
 
 
+def test_a_folder_whose_results_would_overwrite_each_other_is_refused(capsys, tmp_path, scene):
+    folder = tmp_path / "film"
+    folder.mkdir()
+    for name in ("a.npy", "b c.npy", "b_c.npy"):
+        np.save(folder / name, scene.frame)
+    status, _, error = run_main(capsys, "reconstruct", folder, "--recon", "nearest", "--out", tmp_path / "out")
+    assert status == 2
+    assert "b c.npy and b_c.npy, whose results would have one name" in error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", [["train", "recon"], ["train", "segment"], ["adapt"]])
+def test_training_that_cannot_begin_leaves_no_folder(capsys, tmp_path, command):
+    status, _, error = run_main(capsys, *command, tmp_path / "nowhere.npy", "--out", tmp_path / "out")
+    assert status == 2
+    assert "nowhere.npy" in error
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("names", "gap"),
     [
@@ -172,6 +192,16 @@ def test_a_folders_frames_are_in_the_order_of_their_numbers(capsys, tmp_path, sc
 )
 def test_a_missing_frame_is_noticed(names, gap):
     assert missing_frame([Path(name) for name in names]) == gap
+
+
+def test_weights_of_another_mapping_get_what_they_take(scene):
+    path = simulate.scan_path("random", scene.frame.shape, 0.5, rng=0)
+    scan = simulate.measure(scene.frame, path, peak_counts=200, rng=0, pixel_size_nm=0.5)
+    with shipped_file("mask-rcnn-sparse") as weights:
+        own = segmentation.run(scan, recon="nearest", segment_options={"weights": str(weights)})
+    named = segmentation.run(scan, recon="nearest", segment_options={"mapping": "sparse"})
+    assert own.instances.info["mapping"] == "sparse"
+    np.testing.assert_array_equal(own.instances.labels, named.instances.labels)
 
 
 def test_segment_measures_a_full_image(capsys, frame, tmp_path):

@@ -120,3 +120,9 @@ def test_coco_ap_is_that_of_pycocotools():
     precision = judge.eval["precision"][:, :, 0, 0, -1]
     assert coco_ap(frames) == pytest.approx(precision.mean(), abs=1e-6)
     assert 0.05 < coco_ap(frames) < 0.9
+
+
+def test_a_particle_that_fills_the_frame_can_be_missed():
+    full, nothing = np.ones((8, 8), int), np.zeros((8, 8), int)
+    assert boundary_f(full, nothing) == boundary_f(nothing, full) == 0
+    assert boundary_f(full, full) == boundary_f(nothing, nothing) == 1

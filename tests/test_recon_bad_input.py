@@ -1,10 +1,14 @@
 """Bad and extreme options and scans: one clear line, or an image that is finite."""
 
+import json
 from importlib import import_module
+from importlib.resources import files
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from cs_recon import InputError, Measurement, reconstruct, reconstruct_movie
 from cs_recon.bench.ablation import ablation
@@ -133,3 +137,59 @@ def test_read_noise_of_many_counts_takes_no_table():
     assert (inverse_generalised_anscombe(mean, 1.0, 0.0, read_noise) - signal).abs().max() < 0.5
     scan = Measurement(1e4 * FRAME, np.ones(SHAPE, bool), counts_per_unit=20.0, read_noise=1000.0)
     assert np.isfinite(reconstruct(scan, "full-scan", device="cpu").image).all()
+
+
+@pytest.mark.parametrize("method", ["gp", "pnp"])
+def test_a_batch_with_hardly_any_samples_in_one_scan(method):
+    few = np.zeros(SHAPE, bool)
+    few.flat[np.random.default_rng(0).choice(few.size, 20, replace=False)] = True
+    scans = [SCAN, Measurement(FRAME, few, read_noise=0.1)]
+    together = reconstruct(scans, method, device="cpu")
+    for scan, one in zip(scans, together, strict=True):
+        alone = reconstruct(scan, method, device="cpu")
+        np.testing.assert_allclose(one.image, alone.image, atol=1e-3 * np.ptp(FRAME))
+
+
+@pytest.mark.parametrize("counts", [8.0, None])
+def test_the_full_scan_route_knows_that_exposure_lowers_the_noise(counts):
+    """The same physics told twice: by an exposure of 16, and by 16 times the counts and a quarter of the read noise."""
+    noisy = FRAME + np.random.default_rng(0).normal(0, 0.2, SHAPE)
+    told = Measurement(noisy, noisy > -9, counts_per_unit=counts, read_noise=0.4, exposure=np.full(SHAPE, 16.0))
+    plain = Measurement(noisy, noisy > -9, counts_per_unit=counts and 16 * counts, read_noise=0.1)
+    images = [reconstruct(scan, "full-scan", device="cpu").image for scan in (told, plain)]
+    np.testing.assert_allclose(*images, rtol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["unrolled-ista", "inpainting", "tv"])
+@pytest.mark.parametrize("noise", [{"read_noise": 1e18}, {"read_noise": 1e29}, {"counts_per_unit": 1e-300}])
+def test_unbounded_noise_gives_a_finite_image(method, noise):
+    scan = Measurement(FRAME, SCAN.mask, **noise)
+    assert np.isfinite(reconstruct(scan, method, device="cpu").image).all()
+
+
+@pytest.mark.parametrize("name", ["read_noise", "black_level"])
+def test_noise_that_no_number_holds_is_refused(name):
+    with pytest.raises(InputError, match=f"{name} is 1e\\+160"):
+        Measurement(FRAME, SCAN.mask, **{name: 1e160})
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"config": None}, "no settings of its network"),
+        ({"config": "{bad"}, "no settings of its network"),
+        ({"sigma_full": {"ratios": [0.01, 1], "factors": [1, float("nan")]}}, "as many positive factors"),
+        ({"sigma_full": {"ratios": [1, 0.01], "factors": [1, 1]}}, "rising positive ratios"),
+    ],
+)
+def test_weights_whose_settings_were_altered(tmp_path, change, match):
+    with safe_open(files("cs_recon") / "weights" / "inpainting.safetensors", "pt") as file:
+        metadata, tensors = dict(file.metadata()), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if "config" in change:
+        metadata = {**metadata, **change}
+        metadata = {name: text for name, text in metadata.items() if text is not None}
+    else:
+        metadata["config"] = json.dumps(json.loads(metadata["config"]) | change)
+    save_file(tensors, tmp_path / "altered.safetensors", metadata)
+    with pytest.raises(InputError, match=match):
+        reconstruct(SCAN, "inpainting", weights=str(tmp_path / "altered.safetensors"), device="cpu")

@@ -6,6 +6,7 @@ import pytest
 from cs_recon import reconstruct
 from segmentation import average_precision, segment
 from segmentation.bench.compare import shipped_models
+from segmentation.measure import measure as measure_particles
 from simulate import InputError, Measurement, SceneConfig, Support, make_scene, measure, scan_path
 
 SCENE = make_scene(
@@ -45,6 +46,12 @@ class TestEveryMethod:
     def test_a_frame_that_is_hardly_larger_than_a_particle(self, method):
         assert segment(SCENE.frame[:16, :16], method).labels.shape == (16, 16)
 
+    def test_a_hot_pixel_hides_nothing(self, method):
+        hot = SCENE.frame.astype(np.float64)
+        hot[80, 100] = 1e4 * np.ptp(hot)
+        base, other = segment(SCENE.frame, method), segment(hot, method)
+        assert average_precision(base.labels, other.labels, 0.5) >= 0.8
+
     def test_reconstructions_and_full_scans_bring_name_and_pixel_size(self, method):
         scan = measure(SCENE.frame, scan_path("raster", SCENE.frame.shape), pixel_size_nm=0.25, name="lot 7")
         for image in (scan, reconstruct(scan, "nearest")):
@@ -69,6 +76,39 @@ class TestEveryMethod:
 def test_bad_images_are_one_clear_line(image, message):
     with pytest.raises(InputError, match=message):
         segment(image, "threshold")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"min_area_px": 0}, "min_area_px is 0"),
+        ({"min_area_px": "a"}, "min_area_px is 'a'"),
+        ({"views": 2.0}, "views is 2.0"),
+        ({"min_score": "a"}, "min_score is 'a'"),
+    ],
+)
+def test_bad_options_are_one_clear_line(options, message):
+    with pytest.raises(InputError, match=message):
+        segment(SCENE.frame, "mask-rcnn", **options)
+
+
+@pytest.mark.parametrize("method", ["mask-rcnn", "mask-rpn"])
+def test_particles_that_a_frame_of_any_size_cuts_end_with_it(method):
+    """Sides that are no multiple of a network's stride: it sees what lies beyond, mirrored, and must not measure it."""
+    y, x = np.mgrid[:104, :108]
+    centres = ((50, 106), (102, 40), (40, 1), (1, 60))
+    true = [np.hypot(y - row, x - col) < 10 for row, col in centres]
+    image = 1.0 * np.any(true, axis=0) + np.random.default_rng(0).normal(0, 0.05, y.shape)
+    found = segment(image, method)
+    table = measure_particles(found)
+    assert len(table) == 4
+    assert table["touches_border"].all()
+    for disk in true:
+        label = np.bincount(found.labels[disk]).argmax()
+        area = float(table.loc[table["label"] == label, "area_px2"].iloc[0])
+        assert area == pytest.approx(np.count_nonzero(disk), rel=0.2)
+    assert (found.boxes >= 0).all()
+    assert (found.boxes <= [108, 104, 108, 104]).all()
 
 
 def test_a_misspelt_method_gets_the_nearest_name():

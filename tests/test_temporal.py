@@ -42,6 +42,17 @@ class TestMovies:
         frames[2], scans[2] = factor * frames[2], replace(scans[2], values=factor * scans[2].values)
         assert gains(frames, scans, method).min() > -0.6
 
+    def test_black_levels_that_differ_do_not_matter(self, film, method):
+        frames, scans = film
+        lifted = [
+            replace(scan, values=scan.values + level, black_level=level)
+            for scan, level in zip(scans[:3], (0.0, 100.0, 50.0), strict=True)
+        ]
+        plain, others = (reconstruct_movie(which, method) for which in (scans[:3], lifted))
+        for one, other, level in zip(plain, others, (0.0, 100.0, 50.0), strict=True):
+            assert other.scan.ratio == pytest.approx(one.scan.ratio, rel=0.05)
+            np.testing.assert_allclose(other.image - level, one.image, atol=0.05 * np.ptp(frames[0]))
+
     def test_neighbours_help_where_little_moves(self, film, method):
         assert gains(*film, method).mean() > 0.3
 
@@ -176,7 +187,7 @@ class TestCarriedSamples:
         own, before = (replace(scan, counts_per_unit=50.0) for scan in (own, before))
         joined = with_neighbours(own, known(second), [(before, known(first))])
         shifted = replace(before, values=before.values + 3, black_level=3.0, counts_per_unit=100.0)
-        found = with_neighbours(own, known(second), [(shifted, known(first))])
+        found = with_neighbours(own, known(second), [(shifted, known(first + 3))])
         carried = joined.mask & ~own.mask
         np.testing.assert_allclose(found.values[carried], joined.values[carried])
         np.testing.assert_allclose(found.exposure[carried], 2 * joined.exposure[carried])

@@ -105,3 +105,24 @@ def test_bad_options_are_refused(options, message):
 def test_bad_images_are_refused(bad, message):
     with pytest.raises(InputError, match=message):
         threshold_segment(bad)
+
+
+def test_a_pixel_that_touches_by_a_corner_belongs_to_what_it_touches():
+    y, x = np.mgrid[:56, :60]
+    far, left, right = (np.hypot(y - r, x - c) < radius for r, c, radius in ((12, 12, 8), (40, 30, 10), (40, 47, 10)))
+    mask = far | left | right
+    corner = next((30, c) for c in range(45, 58) if not mask[30, c] and not mask[29:32, c].any() and mask[31, c - 1])
+    mask[corner] = True
+    labels = split_touching(mask)
+    assert labels[corner] == labels[40, 47]
+    assert ((labels > 0) == mask).all()
+    assert labels.max() == 3
+
+
+def test_a_hot_pixel_does_not_hide_the_particles():
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:96, :96]
+    disks = sum(np.hypot(y - r, x - c) < 8 for r, c in ((20, 20), (20, 70), (70, 30)))
+    image = disks + rng.normal(0, 0.05, y.shape)
+    image[50, 60] = 1e4
+    assert threshold_segment(image).max() == 3

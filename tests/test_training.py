@@ -123,6 +123,12 @@ def test_rows_of_a_damaged_log_and_rows_after_the_checkpoint_are_dropped(tmp_pat
     ]
 
 
+def test_a_foreign_log_is_refused(tmp_path):
+    (tmp_path / "log.csv").write_text("time,value\n1,2\n")
+    with pytest.raises(InputError, match="no log of a training run"):
+        TrainingLog(tmp_path / "log.csv", 3)
+
+
 def toy(folder, *, steps=6, losses=None, check=None):
     """Train a tiny model; returns it, and its averaged weights."""
     torch.manual_seed(0)
@@ -340,7 +346,17 @@ def test_sigma_calibration_is_the_factor_that_covers(tmp_path):
         ("loop = 3", "expected a table"),
         ("[loop", "not valid TOML"),
         ("[network]\nwidths = 3", "expected a list"),
-        ("[data]\nreal_share = 2.0", "at most 1"),
+        ("[network]\nwidths = ['a']", "widths\\[0\\] is 'a'; expected int"),
+        ("[network]\nwidths = [4.5]", "expected int"),
+        ("[network]\nlevels = 40", "levels is 40"),
+        ("[network]\nfinest = -1", "finest is -1"),
+        ("[data]\nreal_share = 2.0", "from 0 to 1"),
+        ("[data]\nreal_share = nan", "real_share is nan"),
+        ("[data]\nreal_share = 0.7\ncrystal_share = 0.7", "at most 1"),
+        ("[data]\nmin_counts = 0.0", "min_counts is 0"),
+        ("[data]\nmin_counts = 9.0\nmax_counts = 8.0", "min_counts is 9.0 and max_counts 8.0"),
+        ("[data]\nmax_counts = inf", "max_counts is inf"),
+        ("[loop]\nseed = -1", "seed is -1"),
     ],
 )
 def test_bad_configurations_are_one_line(tmp_path, text, message):

@@ -1,5 +1,7 @@
 """Transfer learning: what is copied, what stays frozen, and COCO's weights."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -193,8 +195,10 @@ def test_impossible_schedules(fields):
 
 
 def test_more_stages_than_there_are(tmp_path):
-    config = UNetTraining(network=UNetConfig(**SIZES), data=DATA, loop=LoopConfig(steps=1), freezing=Freezing(99))
+    config = UNetTraining(network=UNetConfig(**SIZES), data=DATA, loop=LoopConfig(steps=1), freezing=Freezing(7))
     model, _ = train_segment(config, tmp_path, device=torch.device("cpu"), workers=0)
-    assert all(p.requires_grad for p in model.network.parameters()), "99 of 7 are all"
+    assert all(p.requires_grad for p in model.network.parameters())
+    with pytest.raises(InputError, match="train_last is 99; expected at most 7"):
+        train_segment(replace(config, freezing=Freezing(99)), tmp_path / "more", device=torch.device("cpu"), workers=0)
     with pytest.raises(InputError, match="expected 1 to"):
         freeze(model.network, 0)

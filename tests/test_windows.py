@@ -62,6 +62,31 @@ def test_a_particle_on_every_seam_is_found_once_and_whole():
 
 
 @pytest.mark.usefixtures("small_windows")
+@pytest.mark.parametrize("box", [(90, 40, 230, 190), (20, 100, 520, 180), (60, 30, 300, 300)])
+def test_a_particle_wider_than_the_overlap_is_put_together(box):
+    beside = (2, 2, 14, 14)
+    found = windows.detections(seen, frame_of([box, beside], (352, 544)), multiple=32, min_score=0.1)
+    assert sorted(map(tuple, found["boxes"].int().tolist())) == sorted([box, beside])
+    assert found["masks"].float().min() > 0.9, "every part of it was seen by some window"
+
+
+def test_pieces_are_drawn_where_they_were_seen():
+    """Two windows see the left and the right two thirds of a disk; the joint mask is that of the whole."""
+    cells = (np.arange(28) + 0.5) / 28
+
+    def seen_part(x0, x1):
+        x, y = x0 + cells * (x1 - x0), cells * 90
+        return torch.from_numpy(np.hypot(*np.meshgrid(x - 45, y - 45)) < 40).float()
+
+    boxes = torch.tensor([[0.0, 0, 60, 90], [30, 0, 90, 90]])
+    masks = torch.stack([seen_part(0, 60), seen_part(30, 90)])
+    corners, score, mask = windows._joined(boxes, torch.tensor([0.7, 0.9]), masks)
+    assert corners.tolist() == [0, 0, 90, 90]
+    assert float(score) == pytest.approx(0.9)
+    assert float(((mask > 0.5) == (seen_part(0, 90) > 0.5)).float().mean()) > 0.97
+
+
+@pytest.mark.usefixtures("small_windows")
 def test_a_particle_at_the_frames_edge_is_not_taken_for_a_cut_one():
     boxes = [(0, 0, 30, 30), (514, 300, 544, 352)]
     found = windows.detections(seen, frame_of(boxes, (352, 544)), multiple=32, min_score=0.1)

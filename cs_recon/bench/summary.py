@@ -57,9 +57,14 @@ def score_table(rows: pd.DataFrame, score: str = "psnr_db") -> pd.DataFrame:
                 text += f" / {_figure(best.median(), score)}"
             if 0 < len(own) < frames[ratio]:
                 text += f" ({len(own)} frames)"
-            cells[f"{ratio:.0%} ({coverage:.2%})"] = text
+            cells[_ratio_text(ratio, coverage)] = text
         lines[method] = cells
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("method")
+
+
+def _ratio_text(ratio: float, coverage: float) -> str:
+    """Return the ratio that was asked for and the share that was scanned; ratios that differ get texts that differ."""
+    return f"{100 * ratio:.6g}% ({coverage:.2%})"
 
 
 def cost_table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -100,7 +105,7 @@ def margin_table(rows: pd.DataFrame) -> pd.DataFrame:
             plain = _setting(rows, "linear", "smooth_px=0.0", ratio)
             lines.append({
                 "method": method,
-                "ratio": f"{ratio:.0%} ({coverage:.2%})",
+                "ratio": _ratio_text(ratio, coverage),
                 "over the best classical method (dB)": f"{ahead[nearest]:+.2f} ({nearest})",
                 "over each frame's best (dB)": f"{(ours - best).median():+.2f}",
                 "worse than each frame's best": _worse(ours, best),

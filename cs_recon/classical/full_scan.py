@@ -27,7 +27,8 @@ def full_scan_denoise(measurement: Measurement, *, device: str = "auto", noise: 
 
     Counts are stabilised to noise of variance 1 by the generalised Anscombe transformation, denoised by BM3D and
     brought back by the exact unbiased inverse. Without counts the noise is taken for Gaussian, of the standard
-    deviation that the measurement knows or that is estimated from its values.
+    deviation that the measurement knows or that is estimated from its values. Exposures that differ from pixel to pixel
+    count by their mean.
 
     It is meant for full scans. Pixels that were not scanned are filled first by the posterior mean of a Gaussian
     process, which is smooth where the samples are noisy, so that on a sparse scan this is no more than that method with
@@ -60,14 +61,15 @@ def full_scan_denoise(measurement: Measurement, *, device: str = "auto", noise: 
     if noise is not None:
         check_positive(noise, "noise")
     batch = make_batch([measurement], multiple=1, device=pick_device(device))
-    counts = _counts_per_value(measurement)
-    arguments = (counts, measurement.black_level, measurement.read_noise) if counts is not None else None
+    exposure = 1.0 if measurement.exposure is None else float(measurement.exposure[measurement.mask].mean())
+    counts, read_noise = measurement.counts_per_unit, measurement.read_noise / exposure**0.5
+    arguments = None if counts is None else (counts * exposure, measurement.black_level, read_noise)
     with torch.inference_mode():
         image = batch.y
         if not measurement.mask.all():
             image = torch.where(batch.scan.mask > 0, batch.y, regress([measurement], batch).mean)
         if arguments is None:
-            known = measurement.read_noise if measurement.noise_is_known else estimate_noise(measurement)
+            known = read_noise if measurement.noise_is_known else estimate_noise(measurement)
             sigma = max((known if noise is None else noise) / float(batch.scale), SMALLEST_NOISE)
             denoised = batch.denormalise(bm3d(image, torch.full_like(batch.noise, sigma)))
         else:
@@ -78,10 +80,3 @@ def full_scan_denoise(measurement: Measurement, *, device: str = "auto", noise: 
             denoised = inverse_generalised_anscombe(clean, *arguments)
     info = {"noise": sigma, "stabilised": arguments is not None, "filled": 1 - measurement.ratio}
     return result(measurement, denoised[0, 0].cpu().numpy(), "full-scan", info=info)
-
-
-def _counts_per_value(measurement: Measurement) -> float | None:
-    """Return the counts per unit of a value at the samples' mean exposure, or None where counts are not known."""
-    if measurement.counts_per_unit is None or measurement.exposure is None:
-        return measurement.counts_per_unit
-    return measurement.counts_per_unit * float(measurement.exposure[measurement.mask].mean())

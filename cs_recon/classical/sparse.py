@@ -63,7 +63,7 @@ def fista_wavelet(
         :math:`d`: by how many powers of two the threshold falls from a level to the coarser one, whose coefficients
         are larger. 0 treats all alike.
     step : float
-        Step size; converges below 2.
+        Step size; `ista` converges below 2, `fista`, whose momentum needs shorter ones, up to 1.
     iterations : int
         At most this many at the final threshold.
     tolerance : float

@@ -30,7 +30,8 @@ class Vecchia:
     Attributes
     ----------
     columns : Tensor of int, shape (B, N, m)
-        Pixel (row-major) of the entries of each row; rows beyond a scan's samples have zero entries.
+        Pixel (row-major) of the entries of each row; rows beyond a scan's samples, and columns beyond its
+        neighbours, have zero entries.
     entries : Tensor, shape (B, N, m)
 
     References
@@ -63,8 +64,11 @@ def vecchia(kinds: Sequence[str], length_px: Tensor, sill: Tensor, mask: Tensor,
         _one(kind, float(length), float(v), mask[i, 0], variance[i, 0])
         for i, (kind, length, v) in enumerate(zip(kinds, length_px, sill, strict=True))
     ]
-    most = max(len(columns) for columns, _ in factors)
-    padded = [[torch.nn.functional.pad(x, (0, 0, 0, most - len(x))) for x in factor] for factor in factors]
+    # To one shape: rows for the scan with most samples, and where one has fewer samples than neighbours, columns.
+    rows, cols = (max(entries.shape[axis] for _, entries in factors) for axis in (0, 1))
+    padded = [
+        [torch.nn.functional.pad(x, (0, cols - x.shape[1], 0, rows - x.shape[0])) for x in factor] for factor in factors
+    ]
     columns, entries = (torch.stack(parts) for parts in zip(*padded, strict=True))
     return Vecchia(columns, entries)
 

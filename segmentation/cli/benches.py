@@ -11,6 +11,7 @@ from segmentation.cli.tables import bench_options, log, markdown, names, numbers
 from segmentation.cli.words import say
 from segmentation.output import write_csv
 from simulate.atomic import atomic_path
+from simulate.errors import InputError
 
 
 def add_commands(commands: Any) -> None:
@@ -85,6 +86,7 @@ def _bench_recon(options: argparse.Namespace) -> None:
     from cs_recon.bench import summary
     from cs_recon.bench.frames import frame_sources
     from cs_recon.bench.run import DOSES, RATIOS, BenchPlan, bench
+    from cs_recon.bench.settings import SLOW
 
     plan = BenchPlan(
         methods=options.methods,
@@ -102,6 +104,8 @@ def _bench_recon(options: argparse.Namespace) -> None:
         real_folder=options.real_folder,
         n_real=options.real_frames,
     )
+    if options.slow_frames == 0 and set(options.methods) and set(options.methods) <= set(SLOW):
+        raise InputError("--slow-frames is 0 and --methods has slow ones alone; expected frames to run them on")
     rows = bench(sources, plan, csv=options.out / "recon-rows.csv" if options.out else None, progress=log)
     parts = [summary.notes(rows)]
     for stem, title, table in summary.tables(rows):

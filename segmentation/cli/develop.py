@@ -12,7 +12,6 @@ import torch
 
 from cs_recon.device import pick_device
 from segmentation.cli.words import say
-from simulate.atomic import make_folder
 from simulate.errors import InputError, nearest_name
 
 if TYPE_CHECKING:
@@ -73,6 +72,7 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("--method", default="unrolled-ista", metavar="NAME", help="unrolled-ista or inpainting")
     parser.add_argument("--init", default="", metavar="FILE", help="weights to start from (default: the shipped ones)")
     parser.add_argument("--steps", type=int, default=400, metavar="N", help="optimiser steps at most (default 400)")
+    parser.add_argument("--learning-rate", type=float, default=3e-4, metavar="X", help="peak learning rate (3e-4)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of crops and held-out samples (1)")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads")
     parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda")
@@ -129,7 +129,7 @@ def _adapt(options: argparse.Namespace) -> None:
     from cs_recon.io import read_frames
 
     _check_network(options.method, METHODS)
-    config = AdaptConfig(steps=options.steps, seed=options.seed)
+    config = AdaptConfig(steps=options.steps, learning_rate=options.learning_rate, seed=options.seed)
     _setup(options)
     scans = [
         scan
@@ -158,7 +158,6 @@ def _check_network(method: str, known: Iterable[str]) -> None:
 
 def _setup(options: argparse.Namespace) -> torch.device:
     device = pick_device(options.device)
-    make_folder(options.out)
     if options.threads is not None:
         if options.threads < 1:
             raise InputError(f"--threads is {options.threads}; expected 1 or more")

@@ -12,7 +12,7 @@ import numpy as np
 from cs_recon.io.read import SUFFIXES, iter_frames
 from cs_recon.io.sparse import LIST_SUFFIXES
 from segmentation.cli.words import say
-from segmentation.pipeline import adaptive_measure
+from segmentation.pipeline import adaptive_measure, file_stem
 from simulate import measure as scan_frame
 from simulate import scan_path
 from simulate.errors import InputError, check_rng
@@ -62,7 +62,16 @@ def frame_files(folder: Path) -> list[Path]:
         raise InputError(
             f"the folder {folder} holds no frames; expected files that end in {', '.join(SUFFIXES[:6])}, ..."
         )
-    return sorted(others or found, key=lambda file: (_text_and_numbers(file.name), file.name))
+    files = sorted(others or found, key=lambda file: (_text_and_numbers(file.name), file.name))
+    names: dict[str, Path] = {}
+    for file in files:
+        first = names.setdefault(file_stem(file.stem), file)
+        if first is not file:
+            raise InputError(
+                f"the folder {folder} holds {first.name} and {file.name}, whose results would have one name; "
+                "expected one file a frame: move one of them away"
+            )
+    return files
 
 
 def missing_frame(files: list[Path]) -> tuple[str, str] | None:

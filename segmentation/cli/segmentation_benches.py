@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from segmentation.cli.tables import bench_options, log, names, numbers, publish
 from segmentation.cli.words import say
 from simulate.atomic import make_folder
-from simulate.errors import InputError, check_count, check_ratio
+from simulate.errors import InputError, check_count, check_ratio, check_within
 
 if TYPE_CHECKING:
     import argparse
@@ -91,6 +91,9 @@ def _compare(options: argparse.Namespace) -> None:
 
     check_count(options.frames, "--frames", 0)
     ratios = [check_ratio(ratio) for ratio in options.ratios]
+    if not ratios:
+        raise InputError("--ratios names none; expected at least one sampling ratio, such as 0.1")
+    check_within(options.peak_counts, "--peak-counts", 0)
     if options.frames == 0 and not options.real_folder:
         raise InputError("--frames is 0 and there is no --real-folder; expected frames to judge on")
     models = _models(options)
@@ -144,6 +147,7 @@ def _sizes(options: argparse.Namespace) -> None:
     check_count(options.frames, "--frames", 1)
     frames = simulated_frames(options.frames, options.split)
     ratio = check_ratio(options.ratio)
+    check_within(options.peak_counts, "--peak-counts", 0)
     rows = judge_sizes(frames, ratio=ratio, peak_counts=options.peak_counts, device=options.device, progress=log)
     title = f"Sizes on {options.frames} simulated frames ({options.split}), sampling ratio {ratio:g}"
     publish(options, "sizes", title, rows=rows, table=sizes_table(rows))
@@ -173,6 +177,7 @@ def _plan(options: argparse.Namespace) -> None:
 def _speed(options: argparse.Namespace) -> None:
     from segmentation.bench.speed import speed
 
+    check_count(options.repeats, "--repeats", 1)
     rows = speed(
         _models(options), side=options.side, particles=options.particles, repeats=options.repeats, device=options.device
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from itertools import chain
 
 from segmentation.mapping import check_mapping
-from simulate.errors import InputError
+from simulate.errors import InputError, check_count, check_positive, check_within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,9 @@ class NetworkSettings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))
         check_mapping(self.mapping)
+        check_within(self.operating_point, "operating_point", 0, 1)
+        for width in self.widths:
+            check_count(width, "a width", 1)
 
     def as_dict(self) -> dict[str, object]:
         """Return the fields as a plain dictionary, for weight files."""
@@ -67,5 +71,11 @@ class RegionSettings(NetworkSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "anchors_px", tuple(tuple(sizes) for sizes in self.anchors_px))
+        for side in chain.from_iterable(self.anchors_px):
+            check_positive(side, "an anchor's side")
+        check_count(self.pyramid, "pyramid", 1)
+        check_count(self.max_particles, "max_particles", 1)
+        for name in ("min_score", "box_nms"):
+            check_within(getattr(self, name), name, 0, 1)
         if len(self.widths) != len(self.anchors_px):
             raise InputError(f"{len(self.widths)} stages but anchors for {len(self.anchors_px)}; expected as many")
