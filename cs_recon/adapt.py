@@ -31,7 +31,7 @@ from cs_recon.adapt_choice import Chooser
 from cs_recon.adapt_data import HeldOut, HeldOutScans
 from cs_recon.checkpoint import save_weights
 from cs_recon.device import pick_device
-from cs_recon.learned import INPAINTING, UNROLLED, load_network
+from cs_recon.learned import NETWORKS, UNROLLED, load_network
 from cs_recon.training import LoopConfig, train
 from simulate.atomic import make_folder
 from simulate.errors import InputError, check_count, check_positive, check_within, nearest_name
@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     from cs_recon.train_recon import Network
     from simulate.measurement import Measurement
 
-METHODS = (UNROLLED, INPAINTING)
-"""The networks that can be adapted."""
 _SIGMA_SHARE = 0.03
 
 
@@ -165,9 +163,9 @@ def adapt(
         raise InputError("adapting runs in one process; expected no torchrun around it")
     scans = list(measurements) if isinstance(measurements, Sequence) else [measurements]
     target = pick_device(device)
-    if method not in METHODS:
+    if method not in NETWORKS:
         raise InputError(
-            f"unknown network {method!r}{nearest_name(str(method), METHODS)}; expected one of {', '.join(METHODS)}"
+            f"unknown network {method!r}{nearest_name(str(method), NETWORKS)}; expected one of {', '.join(NETWORKS)}"
         )
     loaded = load_network(method, weights, target)
     network = copy.deepcopy(loaded.network)  # that of `loaded` is shared by all who reconstruct

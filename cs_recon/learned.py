@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 UNROLLED = "unrolled-ista"
 INPAINTING = "inpainting"
+NETWORKS = (UNROLLED, INPAINTING)
+"""The methods with a network: they tell a sigma, can be adapted, and are fast enough to run twice on a movie."""
 PRESETS = ("full", "fast")
 
 

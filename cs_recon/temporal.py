@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from cs_recon.learned import INPAINTING, UNROLLED
+from cs_recon.learned import NETWORKS, UNROLLED
 from cs_recon.motion import with_neighbours
 from cs_recon.reconstruction import check_options, reconstruct
 from simulate.errors import InputError, check_count, nearest_name
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from cs_recon.reconstruction import Reconstruction
 
     Frame = tuple[Measurement, Reconstruction]
-
-MOVIE_METHODS = (UNROLLED, INPAINTING)
-"""The methods that tell a sigma, by which what fits is told from what does not, and are fast enough to run twice."""
 
 
 def reconstruct_movie(
@@ -86,10 +83,10 @@ def reconstruct_movie(
 
 def check_movie_method(method: str) -> None:
     """Raise `InputError` if a method cannot look at neighbouring frames."""
-    if method not in MOVIE_METHODS:
+    if method not in NETWORKS:
         raise InputError(
-            f"neighbouring frames are used by {' and '.join(MOVIE_METHODS)}, not by {method!r}"
-            f"{nearest_name(str(method), MOVIE_METHODS)}; choose one of them"
+            f"neighbouring frames are used by {' and '.join(NETWORKS)}, not by {method!r}"
+            f"{nearest_name(str(method), NETWORKS)}; choose one of them"
         )
 
 

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from cs_recon.adapt import METHODS
 from cs_recon.io.write import write_image
-from cs_recon.learned import load_network
+from cs_recon.learned import NETWORKS, load_network
 from cs_recon.reconstruction import check_options, reconstruct
 from cs_recon.temporal import check_movie_method, reconstruct_movie
 from segmentation.figures import outline_overlay
@@ -267,7 +266,7 @@ def _claim(parts: Path, options: MovieOptions) -> str:
     """Return what is noted of a run in its folder of parts; `InputError` if another one's is there."""
     told = {name: value for name, value in asdict(options).items() if name not in ("frame_interval_s", "max_step_px")}
     told["version"] = version("cs-stem")
-    if options.recon in METHODS:
+    if options.recon in NETWORKS:
         told["recon_weights"] = load_network(options.recon, options.recon_options.get("weights", "")).info
     if options.segment in ARCHITECTURES:
         chosen = {name: options.segment_options.get(name, "") for name in ("weights", "mapping")}

@@ -12,7 +12,7 @@ from cs_recon.batch import make_batch
 from cs_recon.classical.kernels import KERNELS, kernel, most_likely
 from cs_recon.classical.vecchia import vecchia
 from cs_recon.device import pick_device
-from cs_recon.noise_models import LARGEST_VARIANCE, batch_variance
+from cs_recon.noise_models import batch_variance
 from cs_recon.reconstruction import Reconstruction, reconstructors, result
 from simulate.errors import InputError, check_count, check_positive, check_within, nearest_name
 
@@ -221,7 +221,7 @@ def regress(
     """
     mask = batch.scan.mask
     known = torch.tensor([m.noise_is_known for m in measurements], device=mask.device)[:, None, None, None]
-    variance = (batch.noise**2).clamp(max=LARGEST_VARIANCE).expand_as(mask)
+    variance = (batch.noise**2).expand_as(mask)
     fit = most_likely(batch.y, mask, variance, known.flatten(), kind=kind, length_px=length_px, seed=seed)
     variance = torch.where(known, variance, fit.noise**2).clamp(min=SMALLEST_NOISE**2)
     data = mask * (batch.y - fit.mean)

@@ -125,10 +125,11 @@ def _train_segment(options: argparse.Namespace) -> None:
 
 
 def _adapt(options: argparse.Namespace) -> None:
-    from cs_recon.adapt import METHODS, AdaptConfig, adapt
+    from cs_recon.adapt import AdaptConfig, adapt
     from cs_recon.io import read_frames
+    from cs_recon.learned import NETWORKS
 
-    _check_network(options.method, METHODS)
+    _check_network(options.method, NETWORKS)
     config = AdaptConfig(steps=options.steps, learning_rate=options.learning_rate, seed=options.seed)
     _setup(options)
     scans = [
