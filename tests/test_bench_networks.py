@@ -30,6 +30,17 @@ def test_coverage_is_the_mean_over_frames_of_each_ratio():
     assert len(table) == 3
 
 
+def test_coverage_of_several_kinds_is_given_together_too():
+    sources = [
+        *frame_sources(2, generator="training", size=32),
+        *frame_sources(1, generator="crystal", size=32),
+    ]
+    table = coverage_table(sources, ratios=(0.5,))["50%"]
+    apart = (2 * table["inpainting, training"] + table["inpainting, crystal"]) / 3
+    assert table["inpainting, all"] == pytest.approx(apart, abs=1e-6)
+    assert len(table) == 9
+
+
 def test_stripes_have_the_period_they_are_drawn_with():
     frame = labyrinth(256, np.random.default_rng(0))
     power = np.abs(np.fft.fft2(frame - frame.mean())) ** 2

@@ -44,11 +44,13 @@ def coverage_table(
     Returns
     -------
     pandas.DataFrame
-        One row a method and kind of frame (the index), one column a ratio; nominal are 0.9.
+        One row a method and kind of frame (the index), and where there are several kinds one of all frames; one
+        column a ratio; nominal are 0.9.
     """
     schemes = ("random", "jittered-grid", "poisson-disc", "spiral", "line-hop")
     rows: dict[str, dict[str, list[float]]] = {}
     frames = [(source, source.make()) for source in sources]
+    together = ["all"] if len({source.kind for source in sources}) > 1 else []
     for ratio in ratios:
         progress(f"intervals at {ratio:.0%}")
         for index, (source, frame) in enumerate(frames):
@@ -58,7 +60,8 @@ def coverage_table(
                     continue
                 done = run_method(scan, method, {}, device)
                 assert done.sigma is not None
-                found = rows.setdefault(f"{method}, {source.kind}", {}).setdefault(f"{ratio:.0%}", [])
-                found.append(coverage(frame, done.image, done.sigma))
+                share = coverage(frame, done.image, done.sigma)
+                for kind in (source.kind, *together):
+                    rows.setdefault(f"{method}, {kind}", {}).setdefault(f"{ratio:.0%}", []).append(share)
     means = {name: {key: float(np.mean(found)) for key, found in row.items()} for name, row in rows.items()}
     return pd.DataFrame.from_dict(means, orient="index").rename_axis("method, frames")
