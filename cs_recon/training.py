@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from tqdm import tqdm
 from cs_recon import distributed
 from cs_recon.checkpoint import load_checkpoint, save_checkpoint
 from cs_recon.training_log import TrainingLog
-from simulate.atomic import make_folder
+from simulate.atomic import make_folder, sole_writer
 from simulate.errors import InputError, check_positive, check_within
 
 if TYPE_CHECKING:
@@ -117,12 +118,14 @@ def train(
     Raises
     ------
     InputError
-        If the loss or its gradient is not finite, or a checkpoint is damaged, foreign or can't be written; the last
-        good checkpoint stays.
+        If the loss or its gradient is not finite, a checkpoint is damaged, foreign or can't be written, or another
+        run is training into the folder; the last good checkpoint stays.
     """
     with distributed.process_group(device):
         distributed.share_size(config.batch_size)
-        return _train(_State(model, config, make_folder(folder), device), losses, batches, check)
+        held = sole_writer(folder) if distributed.rank() == 0 else nullcontext(make_folder(folder))
+        with held as own:
+            return _train(_State(model, config, own, device), losses, batches, check)
 
 
 class _State:

@@ -30,7 +30,7 @@ from segmentation.output import write_csv, write_table
 from segmentation.pipeline import find_in
 from segmentation.tracking import Tracks, track
 from segmentation.video import check_video, with_caption, write_video
-from simulate.atomic import atomic_path, output_folder
+from simulate.atomic import atomic_path, output_folder, sole_writer
 from simulate.errors import InputError, check_positive, pixel_size_pair
 
 if TYPE_CHECKING:
@@ -143,10 +143,11 @@ def process_movie(
     Raises
     ------
     InputError
-        If there is not a single frame, or the parts are those of other options or of another movie.
+        If there is not a single frame, the parts are those of other options or of another movie, or another run is
+        writing them.
     """
     check_video(video)
-    with output_folder(folder) as root, output_folder(root / f"{name}_parts") as parts:
+    with output_folder(folder) as root, output_folder(root / f"{name}_parts") as parts, sole_writer(parts):
         return _process(scans, root, parts, name, options or MovieOptions(), video, progress)
 
 

@@ -1,4 +1,4 @@
-"""Write a file whole or not at all."""
+"""Write a file whole or not at all, and a folder of results from one run at a time."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
 
 from simulate.errors import InputError
 
@@ -61,6 +63,39 @@ def output_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             with suppress(OSError):  # it is not empty, or gone already
                 folder.rmdir()
         raise
+
+
+@contextmanager
+def sole_writer(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Make a folder and hold it for this run while the block lasts; yield it.
+
+    Long work that goes on where it stopped would be done twice, over one another's files, if the same command were
+    started again before the first one ends. A run that is killed holds nothing.
+
+    Raises
+    ------
+    InputError
+        If another run holds the folder, or it cannot be made or written.
+
+    Examples
+    --------
+    >>> with sole_writer("study") as folder:  # doctest: +SKIP
+    ...     (folder / "rows.parquet").write_bytes(rows)
+    """
+    held = make_folder(folder)
+    lock = FileLock(held / ".in-use", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InputError(
+            f"another run is writing into {held}; wait until it has ended, or choose another output folder"
+        ) from None
+    try:
+        yield held
+    finally:
+        with suppress(OSError):  # Windows keeps a file that is open
+            Path(lock.lock_file).unlink()
+        lock.release()
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:

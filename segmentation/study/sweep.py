@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
@@ -15,12 +14,15 @@ from segmentation.study.cases import expand, jobs_of
 from segmentation.study.evaluate import run_job
 from segmentation.study.executors import inline
 from segmentation.study.store import RowStore
+from simulate.atomic import sole_writer
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     import pandas as pd
 
+    from segmentation.study.cases import Case
     from segmentation.study.config import StudyConfig
     from segmentation.study.executors import Executor
 
@@ -64,8 +66,8 @@ def sweep(
     Raises
     ------
     InputError
-        Before any work for what cannot be run; later if the disk is full or a scheduler is lost: the rows so far are
-        kept.
+        Before any work for what cannot be run, or where another run is writing into the folder; later if the disk is
+        full or a scheduler is lost: the rows so far are kept.
 
     Examples
     --------
@@ -80,7 +82,18 @@ def sweep(
     [['ordinary-0', 0.2, 'linear', ''], ['ordinary-1', 0.2, 'linear', '']]
     """
     cases = expand(config, note=lambda text: tqdm.write(text, file=sys.stderr))
-    store = RowStore(Path(folder))
+    with sole_writer(folder) as held:
+        found = _rows_of(cases, RowStore(held), config, executor, retry=retry, progress=progress)
+    lost = sum(case.key not in found.index for case in cases)
+    if lost:
+        raise RuntimeError(f"the executor gave back no rows for {lost} of {len(cases)} cases")
+    return found.loc[[case.key for case in cases]].reset_index(drop=True)
+
+
+def _rows_of(
+    cases: Sequence[Case], store: RowStore, config: StudyConfig, executor: Executor, *, retry: bool, progress: bool
+) -> pd.DataFrame:
+    """Run the cases that the store lacks; return all its rows by their keys."""
     done = store.keys() - (store.failed() if retry else set())
     jobs = jobs_of(case for case in cases if case.key not in done)
     write_provenance(
@@ -98,11 +111,7 @@ def sweep(
             if number % MERGE_EVERY == 0:
                 store.merge()
     store.merge()
-    found = store.read().set_index("key", drop=False)
-    lost = sum(case.key not in found.index for case in cases)
-    if lost:
-        raise RuntimeError(f"the executor gave back no rows for {lost} of {len(cases)} cases")
-    return found.loc[[case.key for case in cases]].reset_index(drop=True)
+    return store.read().set_index("key", drop=False)
 
 
 def cell_means(rows: pd.DataFrame, names: tuple[str, ...] = ()) -> pd.DataFrame:
