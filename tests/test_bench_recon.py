@@ -14,7 +14,7 @@ from PIL import Image
 from cs_recon import reconstructors
 from cs_recon.bench import gpu, kernels, peers, settings, summary
 from cs_recon.bench import run as bench_module
-from cs_recon.bench.frames import FrameSource, bench_config, frame_sources, real_frame
+from cs_recon.bench.frames import GENERATORS, FrameSource, bench_config, frame_sources, real_frame
 from cs_recon.bench.memory import measured
 from cs_recon.bench.rows import COLUMNS, KEY, append_rows, read_rows
 from cs_recon.bench.run import BenchPlan, bench, scan_of
@@ -51,7 +51,7 @@ class TestFrames:
         assert {len(one["shapes"]) for one in ours} <= {3, 4}
         assert len({one["arrangement"] for one in ours}) == 4
 
-    @pytest.mark.parametrize("generator", ["bench", "training", "crystal"])
+    @pytest.mark.parametrize("generator", list(GENERATORS))
     def test_frames_are_reproducible_distinct_and_have_contrast(self, generator):
         first, second = (source.make() for source in frame_sources(2, generator=generator, size=64))
         np.testing.assert_array_equal(first, FrameSource(generator, 0, 64).make())

@@ -13,7 +13,7 @@ from simulate.crystal_frames import crystal_frame
 from simulate.errors import InputError, check_count, nearest_name
 from simulate.materials import MATERIALS, MODES
 from simulate.optics import Probe
-from simulate.random_scenes import random_config, random_crystal
+from simulate.random_scenes import ordinary_config, random_config, random_crystal
 from simulate.scenes import SceneConfig, make_scene
 from simulate.support import Support
 
@@ -25,6 +25,7 @@ BENCH_SEED = 202_600_000
 
 GENERATORS = {
     "bench": "particle scenes with other parameters than training's: `bench_config`",
+    "ordinary": "micrographs as one would take them, particles apart or touching on a fair film: `ordinary_config`",
     "training": "particle scenes of training's generator, other seeds",
     "crystal": "atomic columns of training's generator, other seeds",
 }
@@ -67,8 +68,8 @@ class FrameSource:
         shape = (self.size, self.size)
         if self.kind == "crystal":
             return crystal_frame(random_crystal(rng, shape), rng=rng).frame
-        config = random_config(rng, shape) if self.kind == "training" else bench_config(rng, shape)
-        return make_scene(config, rng=rng).frame
+        draw = {"bench": bench_config, "ordinary": ordinary_config, "training": random_config}[self.kind]
+        return make_scene(draw(rng, shape), rng=rng).frame
 
 
 def frame_sources(

@@ -23,7 +23,9 @@ def add_commands(commands: Any) -> None:
     segmentation_benches.add_benches(commands, kinds)
     parser = kinds.add_parser("sigma", help="how often the truth lies within the 90 % intervals, by sampling ratio")
     parser.add_argument("--frames", type=int, default=40, metavar="N", help="simulated frames (default 40)")
-    parser.add_argument("--generator", default="training", metavar="NAME", help="of frames: bench, training or crystal")
+    parser.add_argument(
+        "--generator", default="training", metavar="NAME", help="of frames: bench, ordinary, training or crystal"
+    )
     parser.add_argument("--real-frames", type=int, default=20, metavar="N", help="real frames (default 20)")
     parser.add_argument("--size", type=int, default=128, metavar="N", help="side of the frames (default 128)")
     bench_options(parser)
@@ -63,7 +65,9 @@ def _add_recon(kinds: Any) -> None:
     )
     parser.add_argument("--schemes", type=names, default=("random",), metavar="A,B", help="scan schemes (random)")
     parser.add_argument("--frames", type=int, default=12, metavar="N", help="simulated frames (default 12)")
-    parser.add_argument("--generator", default="bench", metavar="NAME", help="of frames: bench, training or crystal")
+    parser.add_argument(
+        "--generator", default="bench", metavar="NAME", help="of frames: bench, ordinary, training or crystal"
+    )
     parser.add_argument("--real-frames", type=int, default=6, metavar="N", help="real frames (default 6)")
     parser.add_argument("--size", type=int, default=256, metavar="N", help="side of the frames (default 256)")
     parser.add_argument("--slow-frames", type=int, metavar="N", help="frames for bpfa, ksvd, gp (default: all)")
