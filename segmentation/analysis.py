@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from segmentation.dispersion import dispersion, dispersion_figure
-from segmentation.output import write_csv
+from segmentation.output import analysis_paths, write_csv
 from segmentation.population import population
 from segmentation.population_figures import population_figure
 from simulate.atomic import make_folder
@@ -47,8 +47,7 @@ def save_analysis(
     dispersion : Dispersion
         Without envelopes where the particles cover so much of the frame that they find no room at random.
     paths : dict of str to Path
-        ``population``, ``dispersion``, ``curves`` and ``neighbours`` (CSV), ``population_figure`` and
-        ``dispersion_figure`` (PNG).
+        As of `segmentation.output.analysis_paths`.
 
     Examples
     --------
@@ -62,18 +61,17 @@ def save_analysis(
     3 frame_curves.csv
     """
     home = make_folder(folder)
-    paths = {name: home / f"{stem}_{name}.csv" for name in ("population", "dispersion", "curves", "neighbours")}
+    paths = analysis_paths(home, stem)
     sizes = population(table, instances.shape, pixel_size_nm=instances.pixel_size_nm, rng=seed)
     try:
         arranged = dispersion(instances, rng=seed)
     except InputError:
         arranged = dispersion(instances, envelopes=0)
     write_csv(paths["population"], sizes.statistics.rename_axis("statistic").reset_index())
+    write_csv(paths["fits"], sizes.fits.reset_index())
     write_csv(paths["dispersion"], pd.DataFrame(list(arranged.summary.items()), columns=["statistic", "value"]))
     write_csv(paths["curves"], arranged.curves)
     write_csv(paths["neighbours"], arranged.particles)
-    for name in ("population", "dispersion"):
-        paths[f"{name}_figure"] = home / f"{stem}_{name}.png"
     population_figure(instances, table, sizes, paths["population_figure"])
     dispersion_figure(arranged, paths["dispersion_figure"])
     return sizes, arranged, paths

@@ -73,7 +73,7 @@ class Instances:
     scores: NDArray[np.float32] = None  # pyright: ignore[reportAssignmentType]  # ones if None
     masks: NDArray[np.float16] | None = None
     pixel_size_nm: PixelSize | None = None
-    intensity: NDArray[np.float32] | None = None
+    intensity: NDArray[np.float64] | None = None
     name: str = "frame"
     method: str = "labels"
     info: dict[str, object] = field(default_factory=dict)
@@ -190,14 +190,16 @@ def check_labels(labels: ArrayLike) -> NDArray[np.int32]:
     return array.astype(np.int32)
 
 
-def check_image_of(image: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return an intensity image as float32, or raise `InputError` if it does not fit the label map's `shape`."""
+def check_image_of(image: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return an intensity image as float64, or raise `InputError` if it does not fit the label map's `shape`."""
     array = np.asarray(image)
     if array.dtype.kind not in "buif":
         raise InputError(f"intensity image has type {array.dtype}; expected real numbers")
     if array.shape != shape:
         raise InputError(f"intensity image has shape {array.shape}; expected the label map's shape {shape}")
-    return array.astype(np.float32)
+    if not np.isfinite(array).all():
+        raise InputError("intensity image holds NaN or infinite values; expected finite numbers")
+    return array.astype(np.float64)
 
 
 def label_ids(labels: NDArray[np.int32]) -> NDArray[np.int32]:

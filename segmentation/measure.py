@@ -150,7 +150,8 @@ def measure(
         f"major_axis_{unit}": major,
         f"minor_axis_{unit}": minor,
         f"perimeter_{unit}": perimeter,
-        f"inscribed_diameter_{unit}": inscribed_diameters(compact, n_labels, pixel_sizes),
+        # It is found between pixels, and on small ragged particles may pass what they hold.
+        f"inscribed_diameter_{unit}": np.minimum(inscribed_diameters(compact, n_labels, pixel_sizes), hulls.feret_min),
         f"enclosing_diameter_{unit}": hulls.enclosing_diameter,
         # Ratios compare what is taken from the same outline: that of the pixels.
         "circularity": 4 * np.pi * n_pixels * pixel_area / perimeter**2,

@@ -240,8 +240,8 @@ class _OtherMovieError(InputError):
 
     def __init__(self, parts: Path) -> None:
         super().__init__(
-            f"{parts} holds frames of a run with other options, weights or program, or of another movie; delete it or "
-            "choose another output folder"
+            f"{parts} holds frames of a run with other options, weights or program, or of another movie or pixel size; "
+            "delete it or choose another output folder"
         )
 
 
@@ -260,7 +260,9 @@ class _Read:
 
 
 def _digest(scan: Measurement) -> str:
-    return hashlib.sha256(scan.mask.tobytes() + scan.values.tobytes()).hexdigest()
+    told = [scan.pixel_size_nm, scan.counts_per_unit, scan.black_level, scan.read_noise]
+    exposure = b"" if scan.exposure is None else scan.exposure.tobytes()
+    return hashlib.sha256(repr(told).encode() + exposure + scan.mask.tobytes() + scan.values.tobytes()).hexdigest()
 
 
 def _claim(parts: Path, options: MovieOptions) -> str:

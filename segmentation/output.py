@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+def analysis_paths(folder: Path, stem: str) -> dict[str, Path]:
+    """Return where an analysis is written: ``population``, ``fits``, ``dispersion``, ... (CSV) and figures (PNG)."""
+    tables = ("population", "fits", "dispersion", "curves", "neighbours")
+    paths = {name: folder / f"{stem}_{name}.csv" for name in tables}
+    return paths | {f"{name}_figure": folder / f"{stem}_{name}.png" for name in ("population", "dispersion")}
+
+
 def write_csv(path: str | os.PathLike[str], table: pd.DataFrame) -> Path:
     """Write a table as CSV, whole or not at all, and return its path."""
     with atomic_path(path) as temporary:

@@ -97,10 +97,11 @@ def population(
     Particles that the frame's border cuts have no size and are left out, and they are the larger ones. Each whole
     particle of the widths :math:`F_x, F_y` stands for
 
-    .. math:: w = \frac{W_x W_y}{(W_x - F_x)(W_y - F_y)}
+    .. math:: w = \frac{W_x W_y}{(W_x - 1 - F_x)(W_y - 1 - F_y)}
 
-    particles, one over the probability that one of its size lies whole within a frame of :math:`W_x \times W_y` (at
-    most 5). Limits are percentiles of bootstrap samples, particles drawn with their weights.
+    particles, one over the probability that one of its size lies whole within a frame of :math:`W_x \times W_y` pixels
+    and on none of the outermost ones, where it would count as cut (at most 5). Limits are percentiles of bootstrap
+    samples, particles drawn with their weights.
 
     Parameters
     ----------
@@ -138,7 +139,7 @@ def population(
     >>> labels[4:14, 4:14], labels[30:50, 30:50], labels[60:, 60:] = 1, 2, 3
     >>> found = population(measure(labels), labels.shape)
     >>> found.count, found.sizes.size, found.weights.round(2).tolist(), found.more_to_halve
-    (3, 2, [1.4, 2.12], 6)
+    (3, 2, [1.46, 2.22], 6)
     """
     height, width = check_shape(shape, smallest=1)
     check_confidence(confidence)
@@ -147,7 +148,8 @@ def population(
     pixel_size_nm = check_pixel_size(pixel_size_nm)
     check_kind(table, "table", pd.DataFrame)
     unit = "px" if pixel_size_nm is None else "nm"
-    needed = (f"equivalent_diameter_{unit}", f"area_{unit}2", "touches_border", "bbox_x0", "bbox_y1")
+    boxes = ("bbox_x0", "bbox_y0", "bbox_x1", "bbox_y1")
+    needed = (f"equivalent_diameter_{unit}", f"area_{unit}2", "touches_border", *boxes)
     missing = [name for name in needed if name not in table]
     if missing:
         raise InputError(
@@ -194,8 +196,10 @@ def _check_rows(table: Any, needed: tuple[str, ...], shape: tuple[int, int]) -> 
         bad = int(np.count_nonzero(~(np.isfinite(values) & (values > 0))))
         if bad:
             raise InputError(f"{name} of {bad} of {len(table)} particles is no number above 0; leave those rows out")
-    if table["touches_border"].dtype.kind not in "biuf" and len(table):
+    if len(table) and (table["touches_border"].dtype.kind not in "biuf" or table["touches_border"].isna().any()):
         raise InputError(f"touches_border holds {table['touches_border'].iloc[0]!r}; expected true or false")
+    if not np.isfinite(as_numbers(table, list(needed[3:]))).all():
+        raise InputError("the particles' boxes (bbox_x0 ... bbox_y1) hold NaN or infinite values; leave those rows out")
     right, bottom = (float(table[name].max()) if len(table) else 0.0 for name in ("bbox_x1", "bbox_y1"))
     if right > shape[1] or bottom > shape[0]:
         raise InputError(
@@ -213,7 +217,7 @@ def border_weights(table: pd.DataFrame, shape: tuple[int, int]) -> NDArray[np.fl
     """Return how many particles each row stands for, (N,): 0 for cut ones, else from 1 to `LARGEST_WEIGHT`."""
     height, width = shape
     boxes = table[["bbox_x0", "bbox_y0", "bbox_x1", "bbox_y1"]].to_numpy(dtype=np.float64)
-    free_x, free_y = width - (boxes[:, 2] - boxes[:, 0]), height - (boxes[:, 3] - boxes[:, 1])
+    free_x, free_y = width - 1 - (boxes[:, 2] - boxes[:, 0]), height - 1 - (boxes[:, 3] - boxes[:, 1])
     # At least a pixel of room, so that the weight stays finite before it is clipped.
     weights = width * height / (np.maximum(free_x, 1) * np.maximum(free_y, 1))
     return np.where(table["touches_border"].to_numpy(dtype=bool), 0.0, np.minimum(weights, LARGEST_WEIGHT))

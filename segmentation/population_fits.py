@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FAMILIES = ("log-normal", "normal", "weibull")
+_LEAST_SPREAD = 1e-9
 
 
 def fit_distributions(sizes: NDArray[np.float64], weights: NDArray[np.float64]) -> pd.DataFrame:
@@ -31,7 +32,7 @@ def fit_distributions(sizes: NDArray[np.float64], weights: NDArray[np.float64]) 
         standard deviation; normal: mean and standard deviation; Weibull: scale and shape), `ks` (Kolmogorov-Smirnov
         distance), `p_value` of it and `aic`, :math:`4 - 2 \log L` with the weights scaled to the effective number of
         particles. The p-value is that of known parameters; fitted ones make it too large: it can reject a family
-        but not confirm one. No rows for fewer than 3 different sizes.
+        but not confirm one. No rows for fewer than 3 different sizes, or sizes that are equal but for rounding.
 
     Examples
     --------
@@ -41,7 +42,7 @@ def fit_distributions(sizes: NDArray[np.float64], weights: NDArray[np.float64]) 
     ('log-normal', [7.3, 1.4])
     """
     columns = ["location", "scale", "ks", "p_value", "aic"]
-    if np.unique(sizes).size < 3:
+    if np.unique(sizes).size < 3 or np.ptp(np.log(sizes)) < _LEAST_SPREAD:
         return pd.DataFrame(columns=columns, index=pd.Index([], name="family"), dtype=np.float64)
     share = weights / weights.sum()
     effective_n = 1 / float((share**2).sum())
@@ -84,7 +85,12 @@ def _fit(family: str, sizes: NDArray, share: NDArray) -> tuple[float, float]:
         powers = share * np.exp(k * centred)
         return float(powers @ centred / powers.sum() - 1 / k - share @ centred)
 
-    guess = np.pi / np.sqrt(6) / log_sd
-    shape = float(optimize.brentq(slope, guess / 50, guess * 50))  # pyright: ignore[reportArgumentType]
+    # It rises from minus infinity to a positive value: far from the guess where a few sizes lie far from the rest.
+    low = high = np.pi / np.sqrt(6) / log_sd
+    while slope(low) > 0:
+        low /= 2
+    while slope(high) < 0:
+        high *= 2
+    shape = high if low == high else float(optimize.brentq(slope, low, high))  # pyright: ignore[reportArgumentType]
     scale = np.exp(logs.max()) * float(share @ np.exp(shape * centred)) ** (1 / shape)
     return float(scale), float(shape)

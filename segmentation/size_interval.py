@@ -196,12 +196,12 @@ def _edges(
     with np.errstate(divide="ignore", invalid="ignore"):
         displacement = np.where(error > 0, error / steepness, 0.0)
         width = height * n_edge / steepness
-    # No background beside the particle, or no edge: all of the outline is displaced alike.
-    return displacement, np.where(np.isnan(width), np.inf, width)
+    # No edge but the frame's: nobody knows where it ends. No background: all of the outline is displaced alike.
+    return np.where(n_edge == 0, np.inf, displacement), np.where(np.isnan(width), np.inf, width)
 
 
 def _edge_pixels(compact: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Pixels of particles beside another label or the background (not beside the frame's edge); all if there are none.
+    """Pixels of particles beside another label or the background (not beside the frame's edge).
 
     >>> _edge_pixels(np.array([[1, 1, 1, 0]], dtype=np.int32)).tolist()
     [[False, False, True, False]]

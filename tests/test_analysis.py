@@ -61,6 +61,13 @@ def test_the_command_writes_it_where_asked(tmp_path, capsys):
     assert "Diameters in px" in text
     assert (tmp_path / "out" / "frame_dispersion.png").is_file()
     assert (tmp_path / "out" / "frame_population.csv").is_file()
+    fits = pd.read_csv(tmp_path / "out" / "frame_fits.csv")
+    assert list(fits.columns) == ["family", "location", "scale", "ks", "p_value", "aic"]
+    status, *_ = run_main(capsys, "segment", tmp_path / "frame.png", *options[:2], *options[3:])
+    assert status == 0
+    left = {file.name for file in (tmp_path / "out").iterdir()}
+    assert "frame_particles.csv" in left
+    assert not left & {"frame_fits.csv", "frame_population.csv", "frame_dispersion.png", "frame_curves.csv"}
 
 
 def test_a_movie_is_refused(tmp_path, capsys):

@@ -89,6 +89,11 @@ def test_colour_tables(tmp_path):
 def test_a_transparent_grey_level_is_refused(tmp_path):
     Image.fromarray(FRAME.astype(np.uint8)).save(tmp_path / "a.png", transparency=int(FRAME[9, 9]))
     assert "transparent" in message_of(tmp_path / "a.png")
+    deep = 200 * FRAME.astype(np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png", transparency=int(deep[9, 9]))
+    assert "transparent" in message_of(tmp_path / "deep.png")
+    Image.fromarray(deep).save(tmp_path / "deep.png", transparency=1)
+    np.testing.assert_array_equal(read(tmp_path / "deep.png").values, deep)
 
 
 def test_16_bit_colour_png_is_not_read_with_8_bits(tmp_path):

@@ -97,8 +97,10 @@ def test_bilevel_tiff_mask_is_not_inverted(tmp_path):
     np.save(tmp_path / "frame.npy", FRAME)
     for photometric in ("minisblack", "miniswhite"):
         stored = MASK if photometric == "minisblack" else ~MASK
-        tifffile.imwrite(tmp_path / "mask.tif", stored, photometric=photometric)
+        tifffile.imwrite(tmp_path / "mask.tif", stored, photometric=photometric, software="another program")
         same(read(tmp_path / "frame.npy", mask=tmp_path / "mask.tif"))
+    tifffile.imwrite(tmp_path / "mask.tif", MASK)  # as it is, in spite of the tag
+    same(read(tmp_path / "frame.npy", mask=tmp_path / "mask.tif"))
 
 
 def test_mask_may_leave_out_nan(tmp_path):
@@ -283,3 +285,15 @@ def test_bad_lists(tmp_path, text, says):
 def test_binary_in_a_list(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"\xff\xfe\x00\x01" * 50)
     assert "cannot be read as text" in message_of(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["# x y value (unit: counts)", "# columns: x y value", "# x [px] y [px] value [counts]", "x (px) y (px) value"],
+)
+def test_units_and_a_word_before_the_column_names_do_not_hide_them(tmp_path, header):
+    lines = [header, "# shape: 9 12", "5 2 7.5", "0 3 1.5", "1 1 2.5"]
+    (tmp_path / "list.csv").write_text("\n".join(lines) + "\n")
+    found = read(tmp_path / "list.csv")
+    assert found.shape == (9, 12)
+    assert found.values[2, 5] == 7.5

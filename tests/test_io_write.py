@@ -130,6 +130,7 @@ def test_hspy_without_the_extra(tmp_path, monkeypatch):
         (np.zeros((0, 9)), "has shape"),
         (np.zeros((9, 9), complex), "complex128"),
         (np.full((9, 9), 2**40), "fit into 32 bits"),
+        (np.full((9, 9), 1e300), "fit into 32 bits: scale it"),
         (np.array([["a"]]), "expected real numbers"),
     ],
 )
@@ -318,3 +319,9 @@ def test_an_unknown_type_is_named(tmp_path):
     with pytest.raises(InputError, match=r"record.a\[1\] is a object"):
         write_provenance(tmp_path / "a.json", {"a": [1, object()]})
     assert not list(tmp_path.iterdir())
+
+
+def test_names_that_are_no_text_are_written_as_their_bytes(tmp_path):
+    write_provenance(tmp_path / "a.json", {"frame": "mov\udcff.tif", "path": Path("mov\udcff"), "\udcff": 1})
+    found = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert found == {"frame": "mov\\udcff.tif", "path": "mov\\udcff", "\\udcff": 1}

@@ -2,6 +2,7 @@ import time
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from scipy.spatial import ConvexHull
 
 from segmentation.geometry import grid_hull, outer_polygon, pixels_in_hull
@@ -214,7 +215,23 @@ def test_an_empty_frame_gives_all_columns_with_their_types():
 def test_the_intensity_image_must_fit():
     with pytest.raises(InputError, match="intensity image has shape"):
         measure(disk(5), np.zeros((3, 3)))
+    with pytest.raises(InputError, match="NaN or infinite"):
+        measure(disk(5), np.where(disk(5), np.nan, 1.0))
     assert "mean_intensity" not in measure(disk(5))
+
+
+def test_intensities_above_a_large_offset_are_not_lost():
+    labels = disk(5)
+    found = measure(labels, np.where(labels, 1e9 + 3.0, 1e9))
+    assert found["net_intensity"].tolist() == [3.0 * np.count_nonzero(labels)]
+
+
+def test_no_circle_inside_is_wider_than_the_particle():
+    rng = np.random.default_rng(3)
+    for _ in range(150):
+        blob = ndimage.binary_opening(ndimage.gaussian_filter(rng.standard_normal((24, 24)), 2) > 0)
+        found = measure(ndimage.label(blob)[0])
+        assert (found["inscribed_diameter_px"] <= found["feret_min_px"]).all()
 
 
 def test_a_summary_counts_every_row():

@@ -198,3 +198,12 @@ def test_what_is_missing_is_named():
     empty = measure(Instances(0 * labels, intensity=1.0 * labels), sigma=np.ones((48, 48)))
     assert len(empty) == 0
     assert "equivalent_diameter_low_px" in empty
+
+
+def test_the_size_of_what_fills_the_frame_is_not_known():
+    whole = np.ones((40, 40), int)
+    found = measure(whole, np.add.outer(np.arange(40.0), np.arange(40.0)), sigma=np.full((40, 40), 0.01))
+    low, high = (found[f"equivalent_diameter_{end}_px"].item() for end in ("low", "high"))
+    diameter = found["equivalent_diameter_px"].item()
+    assert low == 0
+    assert high > 2 * diameter

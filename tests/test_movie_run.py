@@ -1,5 +1,7 @@
 """Movies through the whole chain: in bounded memory, resumed after a kill, and kept when they break off."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -201,3 +203,13 @@ def test_no_movie(tmp_path):
         process_movie([], tmp_path)
     with pytest.raises(InputError, match="not by 'linear'"):
         MovieOptions(recon="linear", temporal=True)
+
+
+@pytest.mark.parametrize("change", [{"pixel_size_nm": 2.0}, {"counts_per_unit": 3.0}, {"black_level": 0.01}])
+def test_parts_of_frames_with_another_calibration_are_not_mixed(film, tmp_path, change):
+    process_movie(iter(film[:2]), tmp_path, options=CLASSICAL, video="none")
+    parts = sorted(file.name for file in (tmp_path / "movie_parts").iterdir())
+    others = [replace(scan, **change) for scan in film]
+    with pytest.raises(InputError, match="another movie or pixel size; delete it or choose another"):
+        process_movie(iter(others), tmp_path, options=CLASSICAL, video="none")
+    assert sorted(file.name for file in (tmp_path / "movie_parts").iterdir()) == parts

@@ -88,7 +88,10 @@ def checked_file(path: str | os.PathLike[str], known: Collection[str], folders: 
     folders : collection of str
         Those of them that may be folders.
     """
-    file = Path(path)
+    try:
+        file = Path(path)
+    except TypeError:
+        raise InputError(f"is a {type(path).__name__}; expected the path of a file") from None
     try:
         status = file.stat()
     except FileNotFoundError:
@@ -108,7 +111,10 @@ def checked_file(path: str | os.PathLike[str], known: Collection[str], folders: 
 
 def checked_target(path: str | os.PathLike[str], suffixes: Collection[str]) -> Path:
     """Return the path to write to if it has one of the extensions, or raise `InputError`."""
-    target = Path(path)
+    try:
+        target = Path(path)
+    except TypeError:
+        raise InputError(f"cannot write to a {type(path).__name__}; expected the path of a file") from None
     if target.suffix.lower() not in suffixes:
         raise InputError(f"{path}: cannot write the file type {target.suffix!r}; expected {' or '.join(suffixes)}")
     return target

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
-_GREY_MODES = ("1", "L", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+_DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 _PNG_COLOUR_TYPE = {2: "RGB", 4: "grey with alpha", 6: "RGBA"}
 
 
@@ -52,10 +52,15 @@ def _frames(path: Path) -> list[NDArray[Any]]:
 
 
 def _array(image: Image) -> NDArray[Any]:
+    if image.mode in _DEEP_MODES:  # Pillow's RGBA has 8 bits
+        grey = np.array(image)
+        if (grey == image.info.get("transparency")).any():
+            raise InputError("image is partly transparent; expected an opaque image: flatten it first")
+        return grey
     if "transparency" in image.info or image.mode == "PA":
         return np.array(image.convert("RGBA"))
     if image.mode == "P":
         return np.array(image.convert("RGB"))
-    if image.mode in (*_GREY_MODES, "LA", "RGB", "RGBA"):
+    if image.mode in ("1", "L", "LA", "RGB", "RGBA"):
         return np.array(image)
     raise InputError(f"picture has the colour mode {image.mode}; expected grey or RGB: convert it first")

@@ -105,12 +105,14 @@ def _plain(value: object, where: str) -> Any:
     """Return `value` in the types that JSON knows; `where` names it in the error."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
-    if value is None or isinstance(value, str | bool | int):
+    if isinstance(value, PurePath):
+        value = str(value)
+    if isinstance(value, str):  # a file's name may hold bytes that are no text
+        return value.encode("utf-8", "backslashreplace").decode()
+    if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
-    if isinstance(value, PurePath):
-        return str(value)
     if isinstance(value, date):
         return value.isoformat()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -118,7 +120,7 @@ def _plain(value: object, where: str) -> Any:
             item.name: _plain(getattr(value, item.name), f"{where}.{item.name}") for item in dataclasses.fields(value)
         }
     if isinstance(value, dict):
-        return {str(key): _plain(item, f"{where}.{key}") for key, item in value.items()}
+        return {_plain(str(key), where): _plain(item, f"{where}.{key}") for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_plain(item, f"{where}[{k}]") for k, item in enumerate(value)]
     raise InputError(

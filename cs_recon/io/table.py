@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+
+_BRACKETS = re.compile(r"\s*(\([^()]*\)|\[[^\[\]]*\])")
+_HEADER_KEY = re.compile(r"^(columns|header|fields)\s*:", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,14 +51,14 @@ def read_table(path: Path) -> Table:
     body: list[str] = []
     for line in (raw.strip() for raw in lines):
         if line.startswith("#"):
-            text = line.lstrip("# ")
-            key, colon, value = text.partition(":")
-            if colon:
+            key, _, value = line.lstrip("# ").partition(":")
+            names = _without_units(_HEADER_KEY.sub("", line.lstrip("# ")))
+            if ":" in names:
                 comments[key.strip().lower()] = value.strip()
-            elif not body and header is None and len(_split(text)) > 1:  # the header as numpy.savetxt writes it
-                header = _split(text)
+            elif not body and header is None and len(_split(names)) > 1:  # the header as numpy.savetxt writes it
+                header = _split(names)
         elif line and not body and not _is_number(_split(line)[0]):
-            header = _split(line)
+            header = _split(_without_units(line))
         elif line:
             body.append(line)
     if not body:
@@ -73,6 +78,11 @@ def whole_numbers(numbers: NDArray[np.float64], name: str) -> NDArray[np.int64]:
             "expected a pixel index, a whole number from 0"
         )
     return numbers.astype(np.int64)
+
+
+def _without_units(line: str) -> str:
+    """Return column names without what is said of them in brackets: ``x y value (unit: counts)``."""
+    return _BRACKETS.sub("", line).strip()
 
 
 def _separator(line: str) -> str | None:

@@ -46,7 +46,7 @@ def _load(path: Path, signal: str | int | None) -> Raw:
             raise InputError("holds no image; expected at least one")
         if any(0 in page.dataoffsets or 0 in page.databytecounts for page in file.pages):
             raise InputError("lacks part of its pixels, as an interrupted writer leaves it; expected a complete file")
-        alike = len({(series.shape, series.axes, series.dtype) for series in file.series}) == 1
+        alike = len({_kind(series, file) for series in file.series}) == 1
         if len(file.series) > 1 and alike and file.series[0].axes == "YX" and signal is None:
             data, axes, signal = np.stack([series.asarray() for series in file.series]), "IYX", None
             series = file.series[0]
@@ -71,6 +71,12 @@ def _load(path: Path, signal: str | int | None) -> Raw:
             )
         data, coloured = _grey_values(data, series.keyframe, file)
         return Raw(data, _pixel_size(file, series.keyframe), colour or coloured)
+
+
+def _kind(series: tifffile.TiffPageSeries, file: tifffile.TiffFile) -> tuple[object, ...]:
+    """Return what frames of one stack have in common."""
+    page: Any = series.keyframe
+    return series.shape, series.axes, series.dtype, page.photometric, _pixel_size(file, page)
 
 
 def _series_array(series: tifffile.TiffPageSeries, path: Path, byteorder: str) -> NDArray[Any]:
@@ -122,7 +128,8 @@ def _grey_values(data: NDArray[Any], page: Any, file: tifffile.TiffFile) -> tupl
     photometric = getattr(page.photometric, "name", "")
     if photometric == "MINISWHITE":
         if data.dtype.kind == "b":
-            return ~data, False
+            # tifffile itself stores booleans as they are and calls them inverted: so does scikit-image with it.
+            return (data if page.software == "tifffile.py" else ~data), False
         if data.dtype.kind != "u":
             raise InputError(f"has inverted greys of type {data.dtype}; expected unsigned integers: invert and save it")
         return (2**page.bitspersample - 1) - data, False

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from simulate.errors import PixelSize
 
-_SYMBOLS = {"m": 1e9, "mm": 1e6, "µm": 1e3, "um": 1e3, "nm": 1.0, "Å": 0.1, "A": 0.1, "pm": 1e-3}
+_SYMBOLS = {"m": 1e9, "cm": 1e7, "mm": 1e6, "µm": 1e3, "um": 1e3, "nm": 1.0, "Å": 0.1, "A": 0.1, "pm": 1e-3}
 _WORDS = {
     "meter": 1e9,
+    "centimeter": 1e7,
+    "inch": 2.54e7,
     "millimeter": 1e6,
     "micrometer": 1e3,
     "micron": 1e3,
@@ -24,8 +26,8 @@ def nm_per_unit(unit: object) -> float | None:
 
     Examples
     --------
-    >>> nm_per_unit("µm"), nm_per_unit("Å"), nm_per_unit("1/nm")
-    (1000.0, 0.1, None)
+    >>> nm_per_unit("µm"), nm_per_unit("Å"), nm_per_unit("inch"), nm_per_unit("1/nm")
+    (1000.0, 0.1, 25400000.0, None)
     """
     # Letters with two code points: micro sign and Greek mu, Å and the ångström sign; ImageJ escapes the first.
     name = str(unit).strip().replace("\\u00B5", "µ").replace("\\u00b5", "µ").replace("μ", "µ").replace("\u212b", "Å")

@@ -116,7 +116,10 @@ def write_hspy(
     signal = {
         "data": array,
         "axes": axes,
-        "metadata": {"General": {"title": title}, "Signal": {"signal_type": ""}},
+        "metadata": {
+            "General": {"title": title.encode("utf-8", "backslashreplace").decode()},
+            "Signal": {"signal_type": ""},
+        },
         "original_metadata": {},
         "attributes": {"_lazy": False, "ragged": False},
         "tmp_parameters": {},
@@ -187,6 +190,9 @@ def _storable(image: ArrayLike) -> NDArray[Any]:
     if array.dtype.kind == "b":
         return array.astype(np.uint8)
     if array.dtype.kind == "f":
+        largest = np.abs(array[np.isfinite(array)]).max(initial=0)
+        if largest > np.finfo(np.float32).max:
+            raise InputError(f"image holds {largest:g}; expected values that fit into 32 bits: scale it")
         return array.astype(np.float32)
     if array.dtype.itemsize == 8:
         limits = np.iinfo(np.int32)

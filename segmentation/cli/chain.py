@@ -21,6 +21,7 @@ from segmentation.cli.movies import movie_options, refuse_movie_options, run_mov
 from segmentation.cli.words import describe, say
 from segmentation.measure import measure, summary
 from segmentation.methods import segment, segmenters
+from segmentation.output import analysis_paths
 from segmentation.pipeline import file_stem, run, save, save_particles, save_reconstruction
 from simulate import measure as scan_frame
 from simulate import scan_path, schemes
@@ -161,6 +162,8 @@ def _failing(error: InputError) -> Iterator[Measurement]:
 
 def _analyse(instances: Instances, table: pd.DataFrame, options: argparse.Namespace) -> None:
     if not options.analysis:
+        for path in analysis_paths(options.out, file_stem(instances.name)).values():
+            path.unlink(missing_ok=True)  # that of an earlier run would pass for this one's
         return
     from segmentation.analysis import describe_analysis, save_analysis
 
@@ -194,11 +197,12 @@ def _write_reconstructions(scans: list[Measurement], options: argparse.Namespace
         image = reconstruct(scan, options.recon, device=options.device, **_recon_choices(options))
         progress("write")
         paths = save_reconstruction(image, options.out)
+        hyperspy = paths["reconstruction"].with_suffix(".hspy")
+        hyperspy.unlink(missing_ok=True)  # that of an earlier run would pass for this one's
         if options.hspy:
             from cs_recon.io import write_hspy
 
-            paths["hspy"] = paths["reconstruction"].with_suffix(".hspy")
-            write_hspy(paths["hspy"], image.image, pixel_size_nm=image.pixel_size_nm, title=image.name)
+            write_hspy(hyperspy, image.image, pixel_size_nm=image.pixel_size_nm, title=image.name)
         stem = paths["reconstruction"].with_name(f"{file_stem(image.name)}_provenance.json")
         method = {"method": image.method, **image.info}
         write_provenance(stem, provenance(reconstruction=method, sampling_ratio=scan.ratio, **_record(options)))
