@@ -297,3 +297,14 @@ def test_units_and_a_word_before_the_column_names_do_not_hide_them(tmp_path, hea
     found = read(tmp_path / "list.csv")
     assert found.shape == (9, 12)
     assert found.values[2, 5] == 7.5
+
+
+def test_a_stack_with_a_mask_and_exposures_of_each_frame_in_one_file(tmp_path):
+    stack, masks = np.stack([FRAME, FRAME + 1]), np.stack([MASK, ~MASK])
+    exposures = np.stack([np.where(MASK, 2.0, 0), np.where(MASK, 0, 3.0)])
+    np.savez(tmp_path / "a.npz", values=stack, mask=masks, exposure=exposures)
+    for measurement, mask, frame, exposure in zip(read(tmp_path / "a.npz"), masks, stack, exposures, strict=True):
+        same(measurement, mask, frame)
+        np.testing.assert_array_equal(measurement.exposure, exposure)
+    np.savez(tmp_path / "b.npz", values=np.stack([*stack, FRAME]), mask=masks)
+    assert "mask has" in message_of(tmp_path / "b.npz")
