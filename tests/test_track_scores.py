@@ -77,3 +77,17 @@ def test_each_event_counts_once_and_only_near_in_time_and_space():
     assert event_score(far, truth)["f1"] == 0
     assert event_score(far, truth, distance=25)["f1"] == pytest.approx(2 / 5)
     assert event_score(truth, truth.assign(kind="split"))["n_true"] == 0
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (one_particle().assign(x=np.nan), "found trajectories hold positions or labels that are no finite numbers"),
+        (one_particle().assign(y="here"), "no finite numbers"),
+        (one_particle().assign(diameter_px=0.0), "diameters that are not above 0"),
+        (pd.concat([one_particle(), one_particle().iloc[:1]]), "hold a particle twice in one frame"),
+    ],
+)
+def test_tables_that_are_no_trajectories_are_refused(table, message):
+    with pytest.raises(InputError, match=message):
+        score_tracks(table, one_particle())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from segmentation.columns import as_numbers
 from segmentation.tracking.tracks import overlaps as mask_overlaps
 from simulate.errors import InputError, check_positive, check_within
 
@@ -65,7 +66,7 @@ def score_tracks(
     Raises
     ------
     InputError
-        If a column or a frame's label maps are missing.
+        If a column or a frame's label maps are missing, a value is no number, or a particle is twice in a frame.
 
     References
     ----------
@@ -83,6 +84,14 @@ def score_tracks(
         lacking = [column for column in ("frame", "particle", *columns) if column not in table]
         if lacking:
             raise InputError(f"the {name} trajectories have no column {lacking[0]!r}; expected it in both tables")
+        numbers = as_numbers(table, columns)
+        if not np.isfinite(numbers).all() or (labels is None and (numbers[:, 2] <= 0).any()):
+            raise InputError(
+                f"the {name} trajectories hold positions or labels that are no finite numbers, or diameters that are "
+                "not above 0; leave those rows out"
+            )
+        if table.duplicated(["frame", "particle"]).any():
+            raise InputError(f"the {name} trajectories hold a particle twice in one frame; expected it once")
     if not len(found) and not len(truth):
         return {"hota": 1.0, "det_a": 1.0, "ass_a": 1.0, "mota": 1.0, "idf1": 1.0, "switches": 0.0}
     ids = [np.unique(table["particle"], return_inverse=True)[1] for table in (truth, found)]
