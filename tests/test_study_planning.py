@@ -115,6 +115,17 @@ def test_scenes_are_like_the_frame():
     assert dark.mode == "bf"
 
 
+@pytest.mark.parametrize("contrast", [-0.1, -0.3, -0.6, 0.6, 3.0])
+def test_scenes_have_the_contrast_of_the_frame(contrast):
+    config = SceneConfig(shape=(256, 256), pixel_size_nm=0.5, n_particles=30, diameter_nm=12, shapes=("sphere",))
+    labels = make_scene(config, rng=2).labels
+    frame = np.where(labels > 0, 1 + contrast, 1.0)
+    like = scene_like(frame, Instances(labels, pixel_size_nm=0.5))
+    again = make_scene(replace(like, shapes=("sphere",)), rng=3)
+    film = np.median(again.frame[again.labels == 0])
+    assert np.median(again.frame[again.labels > 0]) / film - 1 == pytest.approx(contrast, rel=0.2)
+
+
 @pytest.mark.parametrize(
     ("labels", "size", "message"),
     [

@@ -83,6 +83,11 @@ def _plan(options: argparse.Namespace) -> None:
         check_count(side, f"--shape, {name}", 8)
     if options.pixel_size_nm is not None:
         check_pixel_size(options.pixel_size_nm)
+        if not (options.like or options.real_folder):
+            raise InputError(
+                "--pixel-size-nm is of the frame of --like, or of --real-folder; a scene has its own (pixel_size_nm in "
+                "its file)"
+            )
     config, shape = _study(options)
     if options.max_dose is not None and config.frames.generator != "scene" and not config.frames.pixel_size_nm:
         log("--max-dose counts electrons detected per pixel: these frames have no pixel size in common")

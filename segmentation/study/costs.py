@@ -25,7 +25,8 @@ class ScanCosts:
 
     .. math:: t = N T + t_\mathrm{moves}, \qquad D = I\,(N T\,[+\,t_\mathrm{moves}]) / (e A)
 
-    with N samples of dwell time T; the jumps cost dose too unless the beam is blanked in them.
+    with N samples of dwell time T, repeated visits among them; the jumps cost dose too unless the beam is blanked in
+    them.
 
     Attributes
     ----------
@@ -33,8 +34,8 @@ class ScanCosts:
         Of the frame, in pixels.
     how : ScanChoice
         Current and hardware.
-    log_ratios, log_moves_ms : ndarray, shape (K,)
-        The time of all jumps and fly-backs at some ratios.
+    log_ratios, log_visits, log_moves_ms : ndarray, shape (K,)
+        Samples per pixel of the frame, and the time of all jumps and fly-backs, at some ratios.
     pixel_size_nm : float, optional
         None where it is not known: doses in e-/Å² are then NaN.
     """
@@ -42,6 +43,7 @@ class ScanCosts:
     shape: tuple[int, int]
     how: ScanChoice
     log_ratios: NDArray[np.float64]
+    log_visits: NDArray[np.float64]
     log_moves_ms: NDArray[np.float64]
     pixel_size_nm: float | None = None
 
@@ -74,7 +76,8 @@ class ScanCosts:
         return "e-/Å²" if self.in_electrons else "electrons detected per pixel"
 
     def _samples_ms(self, ratio: ArrayLike, counts: ArrayLike) -> NDArray[np.float64]:
-        return np.asarray(ratio) * self.shape[0] * self.shape[1] * self.dwell_us(counts) / 1000
+        visits = np.exp(np.interp(np.log(ratio), self.log_ratios, self.log_visits))
+        return visits * self.shape[0] * self.shape[1] * self.dwell_us(counts) / 1000
 
     def _moves_ms(self, ratio: ArrayLike) -> NDArray[np.float64]:
         return np.exp(np.interp(np.log(ratio), self.log_ratios, self.log_moves_ms))
@@ -86,18 +89,20 @@ def scan_costs_of(
     """Return the costs of a scheme on a frame of `shape`.
 
     Paths are planned on that frame. Those of schemes that are guided by a prior, or by what they have scanned, cannot
-    be without it: their jumps take as long per sample as in the study's `rows`.
+    be without it: their jumps take as long per sample as in the study's `rows`, and they visit no pixel twice.
     """
     untyped: Any = rows
     ratios = np.sort(untyped["ratio"].unique())
     n_pixels = shape[0] * shape[1]
-    moves = []
+    visits, moves = [], []
     for ratio in ratios:
         if scheme in schemes.names and not schemes[scheme].needs_prior:
             path = scan_path(scheme, shape, float(ratio), rng=PATH_SEED, hardware=how.scan_hardware)
+            visits.append(path.n_positions / n_pixels)
             moves.append(float(path.moves_us.sum()) / 1000)
         else:
             like = untyped[untyped["ratio"] == ratio]
             each = (like["frame_time_ms"] - like["n_positions"] * like["dwell_us"] / 1000) / like["n_positions"]
+            visits.append(float(ratio))
             moves.append(float(each.mean()) * ratio * n_pixels)
-    return ScanCosts(shape, how, np.log(ratios), np.log(np.maximum(moves, 1e-12)), pixel_size_nm)
+    return ScanCosts(shape, how, np.log(ratios), np.log(visits), np.log(np.maximum(moves, 1e-12)), pixel_size_nm)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,7 +101,13 @@ def frame_specs(choice: FrameChoice) -> list[FrameSpec]:
         if not found:
             raise InputError(f"no image in {folder} is of the split {choice.split!r}; choose split = 'all'")
         specs += [_real_spec(file, choice.pixel_size_nm) for file in found[: choice.limit or None]]
-    return specs
+    return _told_apart(specs)
+
+
+def _told_apart(specs: list[FrameSpec]) -> list[FrameSpec]:
+    """Return the frames with names of their own: files of the same name in two folders are two frames."""
+    shared = {name for name, count in Counter(spec.name for spec in specs).items() if count > 1}
+    return [replace(spec, name=f"{spec.name}-{spec.digest}") if spec.name in shared else spec for spec in specs]
 
 
 @lru_cache(maxsize=2)

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 LARGEST_SIDE = 256
 LEAST_PARTICLES = 3
-MATERIAL = "Au"
+BRIGHT, FILM = "Au", "C"
+MEDIAN_CHORD = np.sqrt(0.5)
+"""Of a sphere, over its diameter: half of what is seen of it is thicker."""
 CROWDED = 0.3
 """From this share of particles that touch another on, they are placed without regard to each other."""
 
@@ -29,8 +31,10 @@ def scene_like(image: ArrayLike, found: Instances, *, side: int = LARGEST_SIDE) 
     r"""Return the configuration of scenes like a frame and the particles found on it.
 
     Number density, median diameter and the spread of its logarithm are the frame's; so are the contrast between
-    particles and film, :math:`c = (I_p - I_f) / I_f`, and the grain of the film. Particles are of gold, of which the
-    film's thickness gives the contrast: the beam sees depths, not elements. Dark particles are taken for bright field.
+    particles and film, :math:`c = (I_p - I_f) / I_f`, and the grain of the film. Bright particles are of gold, and the
+    film's thickness gives the contrast: the beam sees depths, not elements. Dark particles are taken for bright field,
+    where the film has no say in it (:math:`c = e^{-m} - 1`): they are of the material whose depth :math:`m` comes
+    nearest.
 
     Parameters
     ----------
@@ -73,7 +77,7 @@ def scene_like(image: ArrayLike, found: Instances, *, side: int = LARGEST_SIDE) 
         n_particles=max(LEAST_PARTICLES, round(density * shape[0] * shape[1])),
         diameter_nm=max(diameter_px, 2.5) * rows_nm,
         diameter_spread=float(np.clip(np.std(np.log(whole)), 0.02, 0.8)),
-        materials=(MATERIAL,),
+        materials=(_material(film, particle, diameter_px * rows_nm),),
         arrangement="random" if _touching(found.labels) > CROWDED else "hard-core",
         support=_support(film, particle, grain, diameter_px * rows_nm, rows_nm),
         mode="haadf" if particle > film else "bf",
@@ -91,14 +95,23 @@ def _intensities(image: NDArray[np.float64], labels: NDArray[np.int32]) -> tuple
     return film, float(np.median(image[labels > 0])), float(high - low) / 2 / max(abs(film), 1e-9)
 
 
+def _material(film: float, particle: float, diameter_nm: float) -> str:
+    """Return of what particles are to be as bright, or as dark, beside the film."""
+    if particle > film:
+        return BRIGHT
+    left = float(np.clip(particle / max(film, 1e-9), 0.02, 0.99))
+    wanted = -np.log(left) / (MEDIAN_CHORD * diameter_nm)
+    depths = {name: MODES["bf"].depth_per_nm(material) for name, material in MATERIALS.items() if name != FILM}
+    return min(depths, key=lambda name: abs(np.log(depths[name] / wanted)))
+
+
 def _support(film: float, particle: float, grain: float, diameter_nm: float, pixel_nm: float) -> Support:
     mode = MODES["haadf" if particle > film else "bf"]
     thickness = Support().thickness_nm
     if particle > film:
         contrast = float(np.clip((particle - film) / max(film, 1e-9), 0.3, 20.0))
-        # A sphere is two thirds of its diameter thick on average.
-        depth = 2 / 3 * mode.depth_per_nm(MATERIALS[MATERIAL]) * diameter_nm / contrast
-        thickness = float(np.clip(depth / mode.depth_per_nm(MATERIALS["C"]), 1.0, 500.0))
+        depth = MEDIAN_CHORD * mode.depth_per_nm(MATERIALS[BRIGHT]) * diameter_nm / contrast
+        thickness = float(np.clip(depth / mode.depth_per_nm(MATERIALS[FILM]), 1.0, 5000.0))
     return Support(thickness_nm=thickness, texture=float(np.clip(grain, 0.01, 0.2)), texture_nm=2 * pixel_nm, ramp=0.1)
 
 

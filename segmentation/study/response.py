@@ -1,8 +1,8 @@
 """How a figure answers to sampling ratio and dose along one way from scan to particles, with its uncertainty.
 
 Two spreads are told apart. How well the *mean* over frames is known comes from a bootstrap over the frames of the
-study. Where the figure of *one further frame* will lie comes from the frames of the study, each compared with the
-surface of all the others, as conformal prediction does.
+study, widened for how few they are (by Student's distribution). Where the figure of *one further frame* will lie comes
+from the frames of the study, each compared with the surface of all the others, as conformal prediction does.
 
 References
 ----------
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from segmentation.study.targets import Metric
 
 LEAST_FRAMES = 4
+_TAIL = 0.95
+"""The quantile at which a normal distribution is widened to Student's."""
 SMALLEST_SPREAD = 1e-3
 """Of the metric's range; a figure that agreed in all frames so far need not in the next."""
 
@@ -43,7 +45,7 @@ class Response:
     mean : ndarray, shape (K,)
         Its values at the knots.
     boots : ndarray, shape (B, K)
-        The same of bootstrapped frames.
+        The same of bootstrapped frames, their distances from the mean widened.
     spread : ndarray, shape (K,)
         Typical distance of one frame from the mean, at the knots.
     distances : ndarray, shape (M,)
@@ -77,8 +79,7 @@ class Response:
         outside = max(0.0, 1 - level * (1 + 1 / self.n_frames)) / 2
         # The spread comes from as few frames, all settings of a frame being alike: Student's allowance for that.
         inside = (1 + level) / 2
-        allowance = stats.t.ppf(inside, self.n_frames - 1) / stats.norm.ppf(inside)
-        low, high = allowance * np.quantile(self.distances, [outside, 1 - outside])
+        low, high = _allowance(inside, self.n_frames) * np.quantile(self.distances, [outside, 1 - outside])
         middle, spread = weights @ self.mean, weights @ self.spread
         return self._possible(middle + low * spread), self._possible(middle + high * spread)
 
@@ -114,6 +115,9 @@ def fit_response(
     drawn = generator.integers(n_frames, size=(n_boots, n_frames))
     mean = surface.fit(_means(values))
     boots = np.stack([surface.fit(_means(values[chosen], values)) for chosen in drawn])
+    # A bootstrap of n frames spreads less than their mean does: by (n - 1) / n, and as if the variance were known.
+    widening = np.sqrt(n_frames / (n_frames - 1)) * _allowance(_TAIL, n_frames)
+    boots = mean + widening * (boots - mean)
     others = np.stack([surface.fit(_means(np.delete(values, frame, axis=0), values)) for frame in range(n_frames)])
     residuals = values - others @ surface.weights(ratios, counts).T
     floor = SMALLEST_SPREAD * (metric.high - metric.low)
@@ -121,6 +125,11 @@ def fit_response(
     spread = np.maximum(steady.fit(np.nanmean(np.abs(residuals), axis=0)), floor)
     scaled = residuals / (surface.weights(ratios, counts) @ spread)
     return Response(metric, surface, mean, boots, spread, scaled[np.isfinite(scaled)], n_frames)
+
+
+def _allowance(quantile: float, n_frames: int) -> float:
+    """Return how much further out Student's quantile lies than a normal distribution's."""
+    return float(stats.t.ppf(quantile, n_frames - 1) / stats.norm.ppf(quantile))
 
 
 def _table(rows: pd.DataFrame, metric: Metric) -> pd.DataFrame:
