@@ -3,11 +3,13 @@
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from cs_recon.io import write_provenance
 from segmentation.cli.main import main
 from segmentation.study import (
     FrameChoice,
@@ -178,10 +180,50 @@ def test_of_a_study_run_again_with_other_weights_the_last_rows_count(study, tmp_
     RowStore(tmp_path).add(rows.assign(key="old-" + rows["key"], error="RuntimeError: of before").to_dict("records"))
     RowStore(tmp_path).merge()
     RowStore(tmp_path).add(rows.to_dict("records"))
+    write_provenance(tmp_path / "study.json", {"keys": rows["key"].to_list()})
     page = write_report(tmp_path, examples=False).read_text(encoding="utf-8")
     assert f"{len(rows)} cases on" in page
-    assert f"{len(rows)} earlier rows of the same settings" in page
+    assert f"{len(rows)} rows in the folder are of other studies or other weights" in page
     assert "of before" not in page
+    write_provenance(tmp_path / "study.json", {"keys": ["another"]})
+    with pytest.raises(InputError, match="is of the study of its study"):
+        write_report(tmp_path, examples=False)
+
+
+def test_studies_that_share_a_folder_are_reported_apart(tmp_path):
+    config = StudyConfig(
+        ratios=(0.1, 0.3), doses=(50,), reconstructors=("linear",), segmenters=("threshold",),
+        frames=FrameChoice(n=2, size=64),
+    )  # fmt: skip
+    noisy = replace(config, scan=replace(config.scan, read_noise_counts=30.0))
+    alone = sweep(config, tmp_path)["psnr_db"].mean()
+    sweep(noisy, tmp_path)
+    sweep(config, tmp_path)
+    write_report(tmp_path, examples=False)
+    assert pd.read_csv(tmp_path / "tables" / "means.csv")["psnr_db"].mean() == pytest.approx(alone)
+
+
+@pytest.mark.parametrize("text", ["[1]", "null", "5", '{"study": []}', '{"study": null, "keys": 3}', "no JSON"])
+def test_a_damaged_provenance_costs_no_report(study, tmp_path, text):
+    RowStore(tmp_path).add(study[1].to_dict("records"))
+    (tmp_path / "study.json").write_text(text)
+    assert "No case of this study is at hand" in write_report(tmp_path).read_text(encoding="utf-8")
+
+
+def test_curves_that_fall_at_the_full_scan_or_of_sparse_rasters_are_told(study, tmp_path):
+    rows = pd.concat([
+        study[1].iloc[:1].assign(
+            key=f"{scheme}-{ratio}-{frame}", frame=f"f{frame}", scheme=scheme, ratio=ratio, pairing="", error="",
+            **{"average_precision@0.5": value + 0.001 * frame},
+        )
+        for scheme, ratio, value in [("random", 0.25, 0.5), ("random", 0.5, 0.9), ("raster", 0.25, 0.9),
+                                     ("raster", 0.5, 0.3), ("raster", 1.0, 0.2)]
+        for frame in range(8)
+    ])  # fmt: skip
+    RowStore(tmp_path).add(rows.to_dict("records"))
+    page = write_report(tmp_path, examples=False).read_text(encoding="utf-8")
+    assert "random" in page.split("worse at 1 (")[0].rsplit("<li>", 1)[1]
+    assert "worse at 0.5 (0.3" in page
 
 
 def test_text_from_outside_is_escaped(study, tmp_path):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CELL = ("paired_scheme", "paired_ratio", "peak_counts")
 SPARSE_WINS, FULL_WINS, NO_DIFFERENCE = "sparse scan wins", "full scan wins", "no difference"
+TOO_FEW = "one frame is too few to tell"
 
 
 def bands(
@@ -127,6 +128,7 @@ def equal_cost(
         gains = (group["value"] - group["value_full"]).to_numpy(np.float64)
         low, high = _band(gains, level, n_boots, generator)
         verdict = SPARSE_WINS if low > 0 else FULL_WINS if high < 0 else NO_DIFFERENCE
+        verdict = TOO_FEW if np.isnan(low) else verdict
         found.append(
             (*key, group["value"].mean(), group["value_full"].mean(), gains.mean(), low, high, len(gains), verdict)
         )
@@ -140,7 +142,7 @@ def findings(compared: pd.DataFrame) -> list[str]:
     untyped: Any = compared
     for (pairing, segmenter, scheme), group in untyped.groupby(["pairing", "segmenter", "paired_scheme"], sort=False):
         parts = []
-        for verdict in (SPARSE_WINS, FULL_WINS, NO_DIFFERENCE):
+        for verdict in (SPARSE_WINS, FULL_WINS, NO_DIFFERENCE, TOO_FEW):
             cells = group[group["verdict"] == verdict]
             if len(cells):
                 counts = cells.groupby("peak_counts")["paired_ratio"].apply(

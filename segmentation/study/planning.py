@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from segmentation.study.cases import FULL_SCAN
 from segmentation.study.executors import inline
 from segmentation.study.frames import frame_specs, load_frame
 from segmentation.study.planner import check_beam_current, plan_from_rows
-from segmentation.study.sweep import sweep
+from segmentation.study.sweep import note_study, sweep
 from simulate.errors import InputError, check_count
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def plan(
             raise InputError(f"every case of the study failed: {rows['error'].iloc[0]}")
         found = plan_from_rows(rows, wish, config.scan, size, pixel_size_nm=_pixel_size_nm(rows))
         if not found.wanted or rounds == 0:
+            note_study(Path(folder), config, rows["key"].to_list())
             return found, rows
         rounds -= 1
         for scheme, ratio, counts in found.wanted:

@@ -8,6 +8,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import pandas as pd
+
 from cs_recon.config import from_table
 from segmentation.study.cases import expand
 from segmentation.study.config import StudyConfig
@@ -16,7 +18,7 @@ from segmentation.study.evaluate import run_example
 from segmentation.study.report_figures import draw_curves, draw_equal_cost, draw_examples, draw_smallest, way_name
 from segmentation.study.smallest import smallest_found
 from segmentation.study.store import read_rows
-from segmentation.study.sweep import GROUPS, PROVENANCE
+from segmentation.study.sweep import PROVENANCE
 from simulate.atomic import atomic_path, make_folder
 from simulate.errors import InputError
 from simulate.figures import canvas
@@ -25,15 +27,12 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
-    import pandas as pd
     from matplotlib.figure import Figure
 
     from segmentation.study.cases import Case
 
 T = TypeVar("T")
 ACCURACY, LABEL = "average_precision@0.5", "AP at IoU 0.5"
-SETTING = ("frame", "source", "frame_seed", "scheme", "ratio", "model")
-"""What tells two rows of a cell apart."""
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1b1f24; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-bottom: 1px solid #d8dee4; padding-bottom: .2rem; }
@@ -70,7 +69,7 @@ def write_report(
     Raises
     ------
     InputError
-        If there are no rows of a study in the folder.
+        If there are no rows of a study in the folder, or none of the one that its provenance tells of.
 
     Examples
     --------
@@ -78,9 +77,12 @@ def write_report(
     """
     source = Path(folder)
     every = read_rows(source)
-    # A study run again with other weights leaves its earlier rows beside the new ones.
-    rows = every.drop_duplicates([*SETTING, *GROUPS], keep="last", ignore_index=True)
     record = _record(source / PROVENANCE)
+    # The folder may hold rows of other studies, and of the same one by other weights.
+    keys = record.get("keys")
+    rows: Any = every[every["key"].isin(keys)].reset_index(drop=True) if isinstance(keys, list) else every
+    if rows.empty:
+        raise InputError(f"none of the {len(every)} rows in {source} is of the study of its {PROVENANCE}; run it again")
     target = make_folder(out or source)
     page = _Page(make_folder(target / "figures"), make_folder(target / "tables"))
     good: Any = rows[rows["error"] == ""]
@@ -89,7 +91,7 @@ def write_report(
         "over frames, bands are 95 % bootstraps over frames."
     )
     if len(rows) < len(every):
-        page.say(f"{len(every) - len(rows)} earlier rows of the same settings, by other weights, are left out.")
+        page.say(f"{len(every) - len(rows)} rows in the folder are of other studies or other weights: left out.")
     _accuracy(page, good)
     _costs(page, rows)
     _small(page, good)
@@ -168,8 +170,7 @@ def _accuracy(page: _Page, good: Any) -> None:
         imaged = imaged[(imaged[way] == imaged.groupby("recon")[way].transform("first")).all(axis=1)]
         caption = "PSNR of the reconstruction against sampling ratio."
         page.figure("psnr", size, caption, lambda f: draw_curves(f, imaged, "psnr_db", "PSNR (dB)"))
-    curves = table[table["scheme"] != "raster"]
-    told = falls(curves, "ratio", ["scheme", "peak_counts", "recon", "model"])
+    told = falls(_to_the_full_scan(table), "ratio", ["scheme", "peak_counts", "recon", "model"])
     if not told:
         page.say("Every curve rises within its bands.")
         return
@@ -180,6 +181,13 @@ def _accuracy(page: _Page, good: Any) -> None:
     page.list(told)
 
 
+def _to_the_full_scan(table: Any) -> Any:
+    """Return the curves of sparse scans, each of which ends at the full scan, the same for all schemes."""
+    sparse, full = table[table["ratio"] < 1], table[table["ratio"] == 1]
+    ends = [full.assign(scheme=scheme) for scheme in sparse["scheme"].unique()]
+    return pd.concat([sparse, *ends], ignore_index=True)
+
+
 def _costs(page: _Page, rows: pd.DataFrame) -> None:
     page.section("Equal cost")
     compared: Any = equal_cost(rows, ACCURACY)
@@ -188,7 +196,8 @@ def _costs(page: _Page, rows: pd.DataFrame) -> None:
         return
     page.say(
         "Each sparse scan beside a full scan of the same total dose or frame time, denoised. A difference counts where "
-        "the 95 % interval of the mean difference, frame by frame, leaves 0 out."
+        "the 95 % interval of the mean difference, frame by frame, leaves 0 out. A scan that failed, or that cannot be "
+        "made so cheaply, counts as 0."
     )
     page.list(findings(compared))
     segmenter, recon = compared["segmenter"].iloc[0], compared["recon"].iloc[0]
@@ -231,7 +240,7 @@ def _examples(page: _Page, record: dict[str, Any], good: Any) -> None:
 
 def _example_cases(record: dict[str, Any], good: Any) -> list[Case]:
     """Return the cases of one frame and way at the middle dose and up to three ratios."""
-    if "study" not in record:
+    if not isinstance(record.get("study"), dict):
         return []
     try:
         cases = expand(from_table(record["study"], StudyConfig, PROVENANCE))
@@ -269,15 +278,17 @@ def _tables(page: _Page, rows: pd.DataFrame) -> None:
 
 def _provenance(page: _Page, record: dict[str, Any]) -> None:
     page.section("Provenance")
-    page.parts.append(f"<pre>{html.escape(json.dumps(record, indent=2, ensure_ascii=False))}</pre>")
+    shown = {name: value for name, value in record.items() if name != "keys"}
+    page.parts.append(f"<pre>{html.escape(json.dumps(shown, indent=2, ensure_ascii=False))}</pre>")
 
 
 def _record(file: Path) -> dict[str, Any]:
     """Return a study's provenance; empty if it is not there or cannot be read."""
     try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
+        found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _scan_name(case: Case) -> str:

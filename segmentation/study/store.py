@@ -80,7 +80,7 @@ class RowStore:
 
     def read(self) -> pd.DataFrame:
         """Return all rows, each once; a row written later stands for one of the same key before."""
-        return _read(self.folder, self._files())
+        return _read(self.folder, _files(self.folder))
 
     def failed(self) -> set[str]:
         """Return the keys of rows with an error."""
@@ -93,7 +93,7 @@ class RowStore:
 
     def merge(self) -> Path:
         """Bring all rows into the one file `ROWS` and remove the parts; return its path."""
-        files = self._files()
+        files = _files(self.folder)
         target = self.folder / ROWS
         if files != [target]:
             self._write(target, self.read())
@@ -101,12 +101,6 @@ class RowStore:
                 if file != target:
                     file.unlink()
         return target
-
-    def _files(self) -> list[Path]:
-        """Return the files of rows, those written later last."""
-        parts = sorted(self.parts.glob("part-*.parquet"), key=lambda file: (file.stat().st_mtime_ns, file.name))
-        merged = self.folder / ROWS
-        return [*([merged] if merged.exists() else []), *parts]
 
     def _write(self, path: Path, rows: Sequence[Row] | pd.DataFrame) -> None:
         import pyarrow as pa
@@ -136,10 +130,17 @@ def read_rows(folder: Path) -> pd.DataFrame:
     InputError
         If there are none, or a file holds something else.
     """
-    files = [file for file in (folder / ROWS, *sorted((folder / PARTS).glob("part-*.parquet"))) if file.is_file()]
+    files = _files(folder)
     if not files:
         raise InputError(f"no rows of a study in {folder}; expected {ROWS} or {PARTS}/part-*.parquet")
     return _read(folder, files)
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the files of rows in a folder, those written later last."""
+    parts = sorted((folder / PARTS).glob("part-*.parquet"), key=lambda file: (file.stat().st_mtime_ns, file.name))
+    merged = folder / ROWS
+    return [*([merged] if merged.is_file() else []), *parts]
 
 
 def _read(folder: Path, files: Iterable[Path]) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from simulate.atomic import sole_writer
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
+    from pathlib import Path
 
     import pandas as pd
 
@@ -96,10 +97,7 @@ def _rows_of(
     """Run the cases that the store lacks; return all its rows by their keys."""
     done = store.keys() - (store.failed() if retry else set())
     jobs = jobs_of(case for case in cases if case.key not in done)
-    write_provenance(
-        store.folder / PROVENANCE,
-        provenance(study=config, cases=len(cases), weights=_weights(cases)),
-    )
+    note_study(store.folder, config, [case.key for case in cases], weights=_weights(cases))
     left = sum(len(job) for job in jobs)
     with (
         tqdm(total=len(cases), initial=len(cases) - left, unit="case", disable=not progress, leave=False) as bar,
@@ -112,6 +110,11 @@ def _rows_of(
                 store.merge()
     store.merge()
     return store.read().set_index("key", drop=False)
+
+
+def note_study(folder: Path, config: StudyConfig, keys: Sequence[str], **more: object) -> None:
+    """Write what a study in a folder is, and which of the rows there are its own."""
+    write_provenance(folder / PROVENANCE, provenance(study=config, cases=len(keys), **more, keys=list(keys)))
 
 
 def cell_means(rows: pd.DataFrame, names: tuple[str, ...] = ()) -> pd.DataFrame:
