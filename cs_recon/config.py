@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -35,7 +36,9 @@ def load_table(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise InputError(f"cannot read the configuration {file} ({error}); expected a TOML file") from None
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise InputError(f"{file.name} is nested too deeply; expected tables of values and lists") from None
+    except ValueError as error:  # what TOML is not, and whole numbers of thousands of digits
         raise InputError(f"{file.name} is not valid TOML: {error}") from None
 
 
@@ -58,6 +61,8 @@ def _value(value: Any, hint: Any, where: str) -> Any:
             raise InputError(f"{where} is {value!r}; expected a table")
         return from_table(value, hint, where)  # pyright: ignore[reportArgumentType]
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        if abs(value) > sys.float_info.max:
+            raise InputError(f"{where} is too large; expected a number below {sys.float_info.max:g}")
         return float(value)
     if hint in (int, float, str, bool):
         if type(value) is not hint:

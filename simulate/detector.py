@@ -68,7 +68,7 @@ def measure(
     distortion : Distortion, optional
         Reads the frame where the beam meets the specimen (`displaced`), interpolated linearly, and records it at the
         pixel it was sent to; ``Distortion()`` for the hardware's lag and hysteresis alone. Beyond the frame's edge the
-        edge pixel goes on. None reads at the pixels as sent.
+        edge pixel goes on; the pixels beside the beam must be finite too. None reads at the pixels as sent.
     rng : numpy.random.Generator or int, optional
         Source of randomness or a seed.
     pixel_size_nm : float or (float, float), optional
@@ -164,6 +164,11 @@ def measure(
         raise InputError(f"the frame's maximum is {peak:g}; expected positive intensities to count electrons from")
     counts_per_unit = peak_counts / (peak - black)
     weights = exposure[mask]
+    if peak_counts * weights.max() > MOST_ELECTRONS:
+        raise InputError(
+            f"a pixel counts {peak_counts * weights.max():g} electrons in all its visits; expected at most "
+            f"{MOST_ELECTRONS:g}: leave peak counts out for no noise"
+        )
     counts = generator.poisson((samples - black) * counts_per_unit * weights).astype(np.float64)
     if read_noise_counts:
         read_noise_counts = check_positive(read_noise_counts, "read noise", "give it in counts")

@@ -26,6 +26,10 @@ LARGEST_FRAME = 2**30
 """Pixels of a frame: beyond, its arrays would not fit into memory."""
 
 
+LARGEST_COUNT = 2**53
+"""Of anything: beyond, doubles skip whole numbers."""
+
+
 class InputError(ValueError):
     """Bad input from outside: a file, an array, an option or a name.
 
@@ -61,8 +65,11 @@ def is_real(value: object) -> TypeGuard[float]:
 
 
 def is_finite(value: object) -> TypeGuard[float]:
-    """Return whether `value` is one finite real number."""
-    return is_real(value) and math.isfinite(value)
+    """Return whether `value` is one finite real number that a double can hold."""
+    try:
+        return is_real(value) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def check_within(value: object, name: str, low: float = 0.0, high: float = math.inf) -> None:
@@ -77,10 +84,12 @@ def check_within(value: object, name: str, low: float = 0.0, high: float = math.
     raise InputError(f"{name} is {value!r}; expected {limits}")
 
 
-def check_count(value: object, name: str, low: int = 0) -> None:
-    """Raise `InputError` naming the value unless it is a whole number of at least `low`."""
+def check_count(value: object, name: str, low: int = 0, high: int = LARGEST_COUNT) -> None:
+    """Raise `InputError` naming the value unless it is a whole number from `low` to `high`."""
     if not (is_finite(value) and value == int(value) and value >= low):
         raise InputError(f"{name} is {value!r}; expected a whole number of at least {low}")
+    if value > high:
+        raise InputError(f"{name} is {value:g}; expected at most {high}")
 
 
 def check_kind(value: object, name: str, kind: type) -> None:
@@ -153,5 +162,7 @@ def _as_float(value: float, name: str) -> float:
         raise InputError(f"{name} is {value!r}; expected a number")
     try:
         return float(value)
+    except OverflowError:
+        raise InputError(f"{name} is a whole number of {len(str(abs(value)))} digits; expected a smaller one") from None
     except (TypeError, ValueError):
         raise InputError(f"{name} is {value!r}; expected a number") from None

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulate.errors import InputError, PixelSize, check_pixel_size, check_positive, check_shape, pixel_size_pair
+from simulate.errors import (
+    InputError,
+    PixelSize,
+    check_pixel_size,
+    check_positive,
+    check_shape,
+    check_within,
+    pixel_size_pair,
+)
 from simulate.hardware import ScanHardware
 
 if TYPE_CHECKING:
@@ -15,6 +23,8 @@ if TYPE_CHECKING:
 
 ELEMENTARY_CHARGE_C = 1.602176634e-19
 """Charge of the electron in coulomb (exact, SI 2019)."""
+SHORTEST_DWELL_US, LONGEST_DWELL_US = 1e-6, 1e9
+"""A picosecond to a quarter of an hour: what lies outside is a wrong unit."""
 
 
 def electrons_per_us(beam_current_pA: float) -> float:
@@ -233,7 +243,9 @@ def _positions(values: ArrayLike, size: int, axis: str) -> NDArray[np.int64]:
 
 def _dwell(dwell_us: ArrayLike, n_positions: int) -> float | NDArray[np.float64]:
     if np.ndim(dwell_us) == 0:
-        return check_positive(dwell_us, "dwell time", "give it in µs")  # pyright: ignore[reportArgumentType]
+        dwell = check_positive(dwell_us, "dwell time", "give it in µs")  # pyright: ignore[reportArgumentType]
+        check_within(dwell, "dwell time", SHORTEST_DWELL_US, LONGEST_DWELL_US)
+        return dwell
     array = np.array(dwell_us)
     if array.shape != (n_positions,) or array.dtype.kind not in "iuf":
         raise InputError(
@@ -241,4 +253,9 @@ def _dwell(dwell_us: ArrayLike, n_positions: int) -> float | NDArray[np.float64]
         )
     if not (np.isfinite(array).all() and (array > 0).all()):
         raise InputError(f"dwell times run from {array.min():g} to {array.max():g} µs; expected finite numbers above 0")
+    if array.min() < SHORTEST_DWELL_US or array.max() > LONGEST_DWELL_US:
+        raise InputError(
+            f"dwell times run from {array.min():g} to {array.max():g} µs; expected {SHORTEST_DWELL_US:g} to "
+            f"{LONGEST_DWELL_US:g} µs: are they in another unit?"
+        )
     return array.astype(np.float64)

@@ -13,6 +13,7 @@ from simulate.errors import (
     InputError,
     check_count,
     check_kind,
+    check_pixel_size,
     check_positive,
     check_rng,
     check_shape,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 SIZE_DISTRIBUTIONS = ("log-normal", "normal", "bimodal")
 SMALLEST_DIAMETER_PX = 2.0
+MOST_PARTICLES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -93,17 +95,19 @@ class SceneConfig:
         object.__setattr__(self, "shape", check_shape(self.shape, "scene"))
         for name in ("pixel_size_nm", "diameter_nm"):
             check_positive(getattr(self, name), name)
+        check_pixel_size(self.pixel_size_nm)
         for name, high in (("diameter_spread", 2.0), ("material_spread", 2.0), ("second_share", 1.0)):
             check_within(getattr(self, name), name, 0, high)
         check_within(self.second_diameter_nm, "second_diameter_nm")
         check_within(self.cluster_size, "cluster_size", 1)
-        check_count(self.n_particles, "n_particles")
+        check_count(self.n_particles, "n_particles", high=MOST_PARTICLES)
         object.__setattr__(self, "n_particles", int(self.n_particles))
         check_kind(self.support, "support", Support)
         check_kind(self.probe, "probe", Probe)
         for name in ("shapes", "materials"):
             if not (isinstance(getattr(self, name), tuple | list) and getattr(self, name)):
                 raise InputError(f"{name} is {getattr(self, name)!r}; expected a list of at least one name")
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         _check_choice("arrangement", self.arrangement, ARRANGEMENTS)
         _check_choice("size_distribution", self.size_distribution, SIZE_DISTRIBUTIONS)
         mode_by_name(self.mode)

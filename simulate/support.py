@@ -54,8 +54,9 @@ class Support:
     contamination_nm: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("thickness_nm", "texture", "ramp", "contamination_nm"):
-            check_within(getattr(self, name), f"support: {name}")
+        for name, high in (("thickness_nm", LARGEST_SCALE_NM), ("texture", 10), ("ramp", 10)):
+            check_within(getattr(self, name), f"support: {name}", 0, high)
+        check_within(self.contamination_nm, "support: contamination_nm", 0, LARGEST_SCALE_NM)
         for name in ("texture_nm", "hole_nm"):
             check_positive(getattr(self, name), f"support: {name}", "give it in nm")
             check_within(getattr(self, name), f"support: {name}", 0, LARGEST_SCALE_NM)

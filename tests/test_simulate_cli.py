@@ -148,6 +148,13 @@ def test_run_sub_samples_adaptively(here):
         ("scan spirall", "did you mean 'spiral'"),
         ("scan random --ratio 0", "sampling ratio is 0"),
         ("scan random --dwell-us 0", "dwell time is 0"),
+        ("scan random --dwell-us 1e308", "dwell time is 1e+308"),
+        ("scan random --dwell-us 1e-320", "expected a finite number from 1e-06"),
+        ("scan --compare --beam-current-pA 0", "beam current is 0"),
+        (f"scan random --shape {'9' * 400} 64", "expected two whole numbers"),
+        (f"simulate frame --n-particles {'9' * 400}", "expected a whole number"),
+        ("simulate frame --n-particles 100000000000 --arrangement random", "expected at most 1000000"),
+        ("simulate frame --pixel-size-nm 1e12 --diameter-nm 1e13", "is it in another unit?"),
         ("scan random --hardware slw", "did you mean 'slow'"),
         ("scan random --reorder hilbrt", "did you mean 'hilbert'"),
         ("scan lines --shape 32 32 --ratio 0.001", "at least"),
@@ -181,9 +188,16 @@ def test_bad_input_is_one_line(here, capsys, command, words):
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("n_particle = 3\n", "did you mean 'n_particles'"), ("[support]\nholes = 1\n", "unknown key 'holes'")],
+    [
+        ("n_particle = 3\n", "did you mean 'n_particles'"),
+        ("[support]\nholes = 1\n", "unknown key 'holes'"),
+        (f"pixel_size_nm = {'9' * 400}\n", "too large"),
+        (f"pixel_size_nm = {'9' * 5000}\n", "not valid TOML"),
+        (f"shape = {'[' * 3000}{']' * 3000}\n", "nested too deeply"),
+        ("[support]\nramp = 1e300\n", "support: ramp is 1e+300"),
+    ],
 )
-def test_a_misspelt_key_gets_the_nearest_one(here, capsys, text, words):
+def test_what_is_wrong_in_a_file_is_named(here, capsys, text, words):
     (here / "scene.toml").write_text(text)
     assert words in error_of(capsys, "simulate frame scene.toml")
 
@@ -247,6 +261,10 @@ def test_odd_names_give_one_stem(here, capsys):
         lambda: simulate.MovieConfig(n_frames=10**30),
         lambda: list(simulate.movie_paths("random", (32, 32), 0.2, float("nan"))),
         lambda: list(simulate.movie_paths("random", (32, 32), 0.2, None)),
+        lambda: simulate.ScanPath([1, 2], [1, 2], (8, 8), dwell_us=[1.0, 1e300]),
+        lambda: simulate.measure(
+            np.eye(8), simulate.ScanPath([1] * 10_000, [1] * 10_000, (8, 8)), peak_counts=1e15, rng=0
+        ),
     ],
 )
 def test_absurd_numbers_are_refused_at_once(make):
@@ -257,3 +275,4 @@ def test_absurd_numbers_are_refused_at_once(make):
 def test_whole_numbers_of_any_type_count():
     assert simulate.CrystalConfig(n_grains=np.int64(2)).n_grains == 2
     assert len(simulate.Movie(simulate.MovieConfig(n_frames=3.0), 0)) == 3
+    assert simulate.SceneConfig(shapes=["sphere"]) == simulate.SceneConfig(shapes=("sphere",))

@@ -213,6 +213,7 @@ def test_a_setting_that_reaches_a_target_by_chance_is_no_steady_one():
         (["--target", "f1>0.5", "--seed", "-1"], "--seed is -1"),
         (["--target", "f1>0.5", "--shape", "128", "0"], "--shape, width is 0"),
         (["--target", "f1>0.5", "--pixel-size-nm", "0"], "pixel size is 0"),
+        (["--target", "f1>0.5", "--pixel-size-nm", "0.5"], "a scene has its own"),
         (["--target", "f1>0.5", "--beam-current-pA", "0"], "no beam current"),
         ([], "--target"),
     ],

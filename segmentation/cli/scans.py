@@ -13,7 +13,7 @@ from cs_recon.io import read_frames
 from segmentation.cli.words import say
 from simulate.atomic import make_folder
 from simulate.dose import dose_e_per_A2
-from simulate.errors import InputError, check_pixel_size, check_shape
+from simulate.errors import InputError, check_pixel_size, check_positive, check_shape
 from simulate.export import write_scan
 from simulate.figures import draw_scan_figure, gallery_prior, schemes_figure
 from simulate.hardware import HARDWARE, hardware_by_name
@@ -85,6 +85,8 @@ def _scan(options: argparse.Namespace) -> None:
         return
     shape = _shape(options, (512, 512))
     check_pixel_size(options.pixel_size_nm)
+    if options.beam_current_pA is not None:
+        check_positive(options.beam_current_pA, "beam current", "give it in pA")
     if options.gallery:
         hardware = chosen_hardware(options)
         side = _shape(options, (96, 96))
@@ -160,7 +162,7 @@ def comparison(options: argparse.Namespace, shape: tuple[int, int]) -> pd.DataFr
             "way_px": path.travel_px,
             "off_target_px": path.landing_error_px,
         }
-        if options.beam_current_pA:
+        if options.beam_current_pA is not None:
             row["electrons"] = path.electrons(options.beam_current_pA)
             if options.pixel_size_nm:
                 row["dose_e_per_A2"] = path.dose_e_per_A2(options.beam_current_pA, options.pixel_size_nm)

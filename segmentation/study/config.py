@@ -82,6 +82,7 @@ class FrameChoice:
         _check_choice(self.split, "frames: split", SPLITS)
         for name, low in (("n", 0), ("first", 0), ("size", 32), ("limit", 0)):
             check_count(getattr(self, name), f"frames: {name}", low)
+            object.__setattr__(self, name, int(getattr(self, name)))
         for folder in self.folders:
             check_kind(folder, "frames: a folder", str)
         if self.generator != SCENE and self.scene != SceneConfig():
