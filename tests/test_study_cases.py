@@ -2,6 +2,7 @@
 
 import dataclasses
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -138,6 +139,16 @@ def test_a_folder_gives_its_frames_wherever_it_lies(folder):
     moved = folder.rename(folder.with_name("moved"))
     again = expand(dataclasses.replace(config, frames=dataclasses.replace(choice, folders=(str(moved),))))
     assert [case.key for case in again] == [case.key for case in cases]
+
+
+def test_files_of_one_name_in_two_folders_are_two_frames(folder):
+    other = folder.with_name("other")
+    shutil.copytree(folder, other)
+    for file in (other / "images").iterdir():
+        Image.fromarray(255 - np.asarray(Image.open(file))).save(file)
+    specs = frame_specs(FrameChoice(n=0, folders=(str(folder), str(other))))
+    assert len({spec.name for spec in specs}) == 6
+    assert {spec.name.split("-")[0] for spec in specs} == {"a", "b", "c"}
 
 
 @pytest.mark.parametrize(
