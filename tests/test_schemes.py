@@ -393,3 +393,8 @@ def test_weights_of_any_range_give_the_exact_count():
     path = scan_path("variable-density", (16, 16), 0.2, rng=0, prior=weights)
     assert path.n_positions == 51
     assert path.mask[3, 3]
+
+
+def test_a_spiral_of_a_few_pixels_is_no_wider_than_the_frame():
+    assert spiral_pitch_px((512, 512), 3) == 4 * 512
+    assert scan_path("spiral", (512, 512), 1e-5).n_positions == 3

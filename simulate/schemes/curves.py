@@ -51,6 +51,10 @@ def spiral_pitch_px(shape: tuple[int, int], count: int) -> float:
     pixels = shape[0] * shape[1]
     if count == pixels:
         return FULL_PITCH_PX
+    # One that leaves the frame in its first turn: wider ones are no shorter, and take long to follow.
+    widest = 4.0 * max(shape)
+    if follow(*shape, widest, nothing) >= count:
+        return widest
     turns_per_px = _least_density(
         lambda density: follow(*shape, 1 / density, nothing), count, guess=0.8 * count / pixels, top=1 / FULL_PITCH_PX
     )
