@@ -50,7 +50,8 @@ def coverage_table(
     schemes = ("random", "jittered-grid", "poisson-disc", "spiral", "line-hop")
     rows: dict[str, dict[str, list[float]]] = {}
     frames = [(source, source.make()) for source in sources]
-    together = ["all"] if len({source.kind for source in sources}) > 1 else []
+    kinds = dict.fromkeys(source.kind for source in sources)
+    together = ["all"] if len(kinds) > 1 else []
     for ratio in ratios:
         progress(f"intervals at {ratio:.0%}")
         for index, (source, frame) in enumerate(frames):
@@ -64,4 +65,5 @@ def coverage_table(
                 for kind in (source.kind, *together):
                     rows.setdefault(f"{method}, {kind}", {}).setdefault(f"{ratio:.0%}", []).append(share)
     means = {name: {key: float(np.mean(found)) for key, found in row.items()} for name, row in rows.items()}
-    return pd.DataFrame.from_dict(means, orient="index").rename_axis("method, frames")
+    order = [name for method in LEARNED for kind in (*kinds, *together) if (name := f"{method}, {kind}") in means]
+    return pd.DataFrame.from_dict({name: means[name] for name in order}, orient="index").rename_axis("method, frames")
