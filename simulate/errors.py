@@ -26,10 +26,6 @@ LARGEST_FRAME = 2**30
 """Pixels of a frame: beyond, its arrays would not fit into memory."""
 
 
-LARGEST_COUNT = 2**53
-"""Of anything: beyond, doubles skip whole numbers."""
-
-
 class InputError(ValueError):
     """Bad input from outside: a file, an array, an option or a name.
 
@@ -84,12 +80,12 @@ def check_within(value: object, name: str, low: float = 0.0, high: float = math.
     raise InputError(f"{name} is {value!r}; expected {limits}")
 
 
-def check_count(value: object, name: str, low: int = 0, high: int = LARGEST_COUNT) -> None:
+def check_count(value: object, name: str, low: int = 0, high: float = math.inf) -> None:
     """Raise `InputError` naming the value unless it is a whole number from `low` to `high`."""
     if not (is_finite(value) and value == int(value) and value >= low):
         raise InputError(f"{name} is {value!r}; expected a whole number of at least {low}")
     if value > high:
-        raise InputError(f"{name} is {value:g}; expected at most {high}")
+        raise InputError(f"{name} is {value:g}; expected at most {high:g}")
 
 
 def check_kind(value: object, name: str, kind: type) -> None:

@@ -153,7 +153,7 @@ def test_run_sub_samples_adaptively(here):
         ("scan --compare --beam-current-pA 0", "beam current is 0"),
         (f"scan random --shape {'9' * 400} 64", "expected two whole numbers"),
         (f"simulate frame --n-particles {'9' * 400}", "expected a whole number"),
-        ("simulate frame --n-particles 100000000000 --arrangement random", "expected at most 1000000"),
+        ("simulate frame --n-particles 100000000000 --arrangement random", "expected at most 1e+06"),
         ("simulate frame --pixel-size-nm 1e12 --diameter-nm 1e13", "is it in another unit?"),
         ("scan random --hardware slw", "did you mean 'slow'"),
         ("scan random --reorder hilbrt", "did you mean 'hilbert'"),
