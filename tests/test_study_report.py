@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from cs_recon.io import write_provenance
 from segmentation.cli.main import main
@@ -23,6 +25,7 @@ from segmentation.study import (
     write_report,
 )  # fmt: skip
 from segmentation.study.curves import findings
+from segmentation.study.report_figures import draw_curves
 from segmentation.study.store import RowStore
 from simulate import InputError
 
@@ -283,3 +286,19 @@ def test_a_browser_shows_every_figure_and_has_nothing_to_complain_of(study, tmp_
     )
     assert re.search(r"<title>5</title>", run.stdout)
     assert not [line for line in run.stderr.splitlines() if "CONSOLE" in line]
+
+
+@pytest.mark.parametrize("width", [4.0, 5.0, 12.0])
+def test_legends_of_long_names_stay_within_the_figure(width):
+    rows = pd.concat([
+        curve((0.3, 0.5, 0.7), pairing="", scheme="random", peak_counts=50.0, recon=recon, model=model)
+        for recon in ("linear", "unrolled-ista:preset=fast")
+        for model in ("threshold", "mask-rcnn-features")
+    ])  # fmt: skip
+    figure = Figure(figsize=(width, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    draw_curves(figure, rows, "y", "score")
+    figure.canvas.draw()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width

@@ -140,6 +140,7 @@ def _ratio_axis(axes: Axes, ratios: Any) -> None:
 
 def _legend(figure: Figure, axes: Axes) -> None:
     handles, names = axes.get_legend_handles_labels()
-    figure.legend(
-        handles, names, loc="outside lower center", ncols=min(3, max(1, len(names))), frameon=False, fontsize=8
-    )
+    # A letter of this size is about a sixteenth of an inch wide, and a line with its gaps as wide as ten.
+    widest = (max(map(len, names), default=0) + 10) / 16
+    columns = int(np.clip(figure.get_figwidth() / widest, 1, 3))
+    figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
