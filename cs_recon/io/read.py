@@ -185,14 +185,14 @@ def _measurements(
     grey: bool,
 ) -> Iterator[Measurement]:
     frames = raw.frames
+    # A stack may have a mask and exposures for each frame, or one for all.
+    maps = {name: np.asarray(raw.extra[name]) for name in ("mask", "exposure") if name in raw.extra}
+    each = {name for name, value in maps.items() if value.shape[:-2] == (len(frames),)}
     for index, frame in enumerate(frames):
         part = f"[{index}]" if len(frames) > 1 else ""
         with named(f"{path}{part}"):
             if raw.channels:
                 frame = grey_frame(frame, grey)
-            # A stack may have a mask and exposures for each frame, or one for all.
-            maps = {name: np.asarray(raw.extra[name]) for name in ("mask", "exposure") if name in raw.extra}
-            each = {name for name, value in maps.items() if value.shape[:-2] == (len(frames),)}
             extra = {name: value[index] if name in each else value for name, value in raw.extra.items()}
             extra["mask"] = masks[index] if masks is not None else _frame_mask(frame, extra.get("mask"))
             yield Measurement(

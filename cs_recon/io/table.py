@@ -51,8 +51,9 @@ def read_table(path: Path) -> Table:
     body: list[str] = []
     for line in (raw.strip() for raw in lines):
         if line.startswith("#"):
-            key, _, value = line.lstrip("# ").partition(":")
-            names = _without_units(_HEADER_KEY.sub("", line.lstrip("# ")))
+            text = line.lstrip("# ")
+            key, _, value = text.partition(":")
+            names = _without_units(_HEADER_KEY.sub("", text))
             if ":" in names:
                 comments[key.strip().lower()] = value.strip()
             elif not body and header is None and len(_split(names)) > 1:  # the header as numpy.savetxt writes it
