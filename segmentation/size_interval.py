@@ -178,7 +178,7 @@ def _edges(
     sizes = pixel_size_pair(instances.pixel_size_nm)
     slopes = [
         ndimage.gaussian_filter1d(
-            ndimage.gaussian_filter1d(intensity.astype(np.float64), GRADIENT_PX, axis=axis, order=1),
+            ndimage.gaussian_filter1d(intensity, GRADIENT_PX, axis=axis, order=1),
             GRADIENT_PX,
             axis=1 - axis,
         )
