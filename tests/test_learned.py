@@ -99,6 +99,39 @@ def test_an_untrained_inpainting_network_returns_the_first_guess():
     assert torch.allclose(image, batch.x0 + kept)
 
 
+@pytest.mark.parametrize("start", ["pyramid", "smooth"])
+def test_a_second_pass_corrects_what_the_first_one_made(start):
+    """With the first pass's outlet, it does what the network does from a first guess that is the first pass's image."""
+    torch.manual_seed(0)
+    config = {"widths": (8, 12), "start": start, "finest": 1}
+    once = InpaintingUNet(InpaintingConfig(**config)).eval()
+    torch.nn.init.normal_(once.outlet.weight, std=0.05)
+    twice = InpaintingUNet(InpaintingConfig(**config, passes=2)).eval()
+    twice.load_state_dict(once.state_dict(), strict=False)
+    batch = make_batch([scan_of(0)[1]]).with_smooth()
+    with torch.inference_mode():
+        first = once(batch)
+        untrained = twice(batch)
+        twice.again[0].outlet.load_state_dict(once.outlet.state_dict())
+        second = twice(batch)
+        told = {"x0" if start == "pyramid" else "smooth": first.image}
+        expected = once(replace(batch, **told))
+        trained = twice.train()(batch)
+    left = torch.sigmoid(torch.tensor(-6.0)) * batch.scan.mask * (batch.y - first.image)
+    torch.testing.assert_close(untrained.image, first.image + left)
+    torch.testing.assert_close(untrained.log_sigma, first.log_sigma)
+    torch.testing.assert_close(second.image, expected.image)
+    torch.testing.assert_close(second.log_sigma, first.log_sigma + expected.log_sigma + 1.5)
+    assert (second.image - first.image).abs().max() > 0.01
+    torch.testing.assert_close(trained.fast[0], first.image)
+
+
+@pytest.mark.parametrize("field", [{"finest": -1}, {"passes": 0}, {"passes": 1.5}])
+def test_an_inpainting_network_of_no_passes(field):
+    with pytest.raises(InputError, match=next(iter(field))):
+        InpaintingConfig(**field)
+
+
 class TestCalibration:
     def test_the_factor_between_ratios(self):
         calibration = SigmaCalibration((0.01, 0.1, 1.0), (3.0, 2.0, 1.0))
