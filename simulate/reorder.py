@@ -59,7 +59,7 @@ def reorder(path: ScanPath, method: str = "hilbert") -> ScanPath:
     >>> reorder(path, "nearest").travel_px < reorder(path, "hilbert").travel_px < path.travel_px
     True
     """
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise InputError(f"unknown order {method!r}{nearest_name(str(method), METHODS)}; known: {', '.join(METHODS)}")
     order = METHODS[method](path)
     return replace(

@@ -172,6 +172,15 @@ def test_a_folder_whose_results_would_overwrite_each_other_is_refused(capsys, tm
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_does_not_get_its_own_results(capsys, tmp_path, scene):
+    np.save(tmp_path / "a.npy", scene.frame)
+    for command in ("run", "reconstruct"):
+        status, _, error = run_main(capsys, command, tmp_path, "--recon", "nearest", "--out", tmp_path / "." / "")
+        assert status == 2
+        assert "the folder the frames are read from" in error
+    assert [file.name for file in tmp_path.iterdir()] == ["a.npy"]
+
+
 @pytest.mark.parametrize("command", [["train", "recon"], ["train", "segment"], ["adapt"]])
 def test_training_that_cannot_begin_leaves_no_folder(capsys, tmp_path, command):
     status, _, error = run_main(capsys, *command, tmp_path / "nowhere.npy", "--out", tmp_path / "out")

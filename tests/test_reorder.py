@@ -98,6 +98,12 @@ def test_serpentine_keeps_full_lines():
     assert got.travel_px == 16 * 39 + np.ptp(path.rows)
 
 
+@pytest.mark.parametrize("method", [["hilbert"], None, 1])
+def test_an_order_is_a_name(method):
+    with pytest.raises(InputError, match="unknown order"):
+        reorder(scan_path("random", (16, 16), 0.1, rng=0), method)
+
+
 def test_an_unknown_order_gets_the_nearest_name():
     with pytest.raises(InputError, match="did you mean 'hilbert'"):
         reorder(scan_path("raster", (8, 8)), "hilbrt")

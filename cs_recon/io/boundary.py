@@ -132,6 +132,11 @@ def writing(target: Path) -> Iterator[Path]:
         raise InputError(f"cannot write {target}: {error.strerror or error}; choose another output folder") from None
 
 
+def writable_text(text: str) -> str:
+    """Return a text as UTF-8 can hold it: a file's name may have bytes that are no text."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _missing(file: Path) -> str:
     if not file.parent.is_dir():
         return f"no such file, and no folder {file.parent} either; expected an existing file: check the path"

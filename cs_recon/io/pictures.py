@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cs_recon.io.boundary import guarded
-from cs_recon.io.raw import Raw
+from cs_recon.io.raw import Raw, transparent
 from simulate.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _array(image: Image) -> NDArray[Any]:
     if image.mode in _DEEP_MODES:  # Pillow's RGBA has 8 bits
         grey = np.array(image)
         if (grey == image.info.get("transparency")).any():
-            raise InputError("image is partly transparent; expected an opaque image: flatten it first")
+            raise transparent()
         return grey
     if "transparency" in image.info or image.mode == "PA":
         return np.array(image.convert("RGBA"))

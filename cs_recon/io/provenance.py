@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cs_recon.io.boundary import checked_target, writing
+from cs_recon.io.boundary import checked_target, writable_text, writing
 from simulate.errors import InputError
 
 if TYPE_CHECKING:
@@ -107,8 +107,8 @@ def _plain(value: object, where: str) -> Any:
         value = value.tolist()
     if isinstance(value, PurePath):
         value = str(value)
-    if isinstance(value, str):  # a file's name may hold bytes that are no text
-        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, str):
+        return writable_text(value)
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):

@@ -60,6 +60,11 @@ def raw_array(array: NDArray[Any], pixel_size_nm: PixelSize | None = None, **ext
     return Raw(array, pixel_size_nm, channels, extra)
 
 
+def transparent() -> InputError:
+    """Return the error of an image through which one can see."""
+    return InputError("image is partly transparent; expected an opaque image: flatten it first")
+
+
 def grey_frame(frame: NDArray[Any], grey: bool) -> NDArray[Any]:
     r"""Return the grey image (H, W) of a frame with channels (H, W, C).
 
@@ -73,7 +78,7 @@ def grey_frame(frame: NDArray[Any], grey: bool) -> NDArray[Any]:
         alpha = frame[..., -1]
         opaque = np.iinfo(alpha.dtype).max if alpha.dtype.kind in "ui" else 1
         if not (alpha == opaque).all():
-            raise InputError("image is partly transparent; expected an opaque image: flatten it first")
+            raise transparent()
         frame = frame[..., :-1]
     if all(np.array_equal(frame[..., 0], frame[..., k]) for k in range(1, frame.shape[-1])):
         return frame[..., 0]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cs_recon.io.boundary import checked_target, quiet, writing
+from cs_recon.io.boundary import checked_target, quiet, writable_text, writing
 from simulate.errors import InputError, PixelSize, check_pixel_size, pixel_size_pair
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def write_hspy(
         "data": array,
         "axes": axes,
         "metadata": {
-            "General": {"title": title.encode("utf-8", "backslashreplace").decode()},
+            "General": {"title": writable_text(title)},
             "Signal": {"signal_type": ""},
         },
         "original_metadata": {},

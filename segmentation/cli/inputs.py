@@ -44,6 +44,11 @@ def _frames(options: argparse.Namespace) -> Iterator[Measurement]:
     folder = Path(options.frame)
     if not folder.is_dir() or folder.suffix.lower() in SUFFIXES:
         return iter_frames(folder, **how)
+    if folder.resolve() == Path(options.out).resolve():
+        raise InputError(
+            f"--out is {folder}, the folder the frames are read from, where results would pass for frames; "
+            "expected another folder"
+        )
     files = frame_files(folder)
     gap = missing_frame(files)
     if gap:
