@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from cs_recon.batch import ScanBatch, make_batch
-from cs_recon.noise import estimate_noise
+from cs_recon.noise import estimate_noise_unexposed, usual_exposures
 from simulate.errors import InputError
 from simulate.measurement import Measurement
 
@@ -203,18 +203,19 @@ def _with_noise(scan: Measurement) -> Measurement:
     """Return a scan that knows its noise, estimated from all of it rather than from each crop."""
     if scan.noise_is_known:
         return scan
-    return replace(scan, read_noise=estimate_noise(scan))
+    return replace(scan, read_noise=estimate_noise_unexposed(scan))
 
 
 def _noise_map(scan: Measurement, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return the standard deviation of the noise of each sample (H, W), told from the samples under `mask` alone."""
-    batch = make_batch([replace(scan, mask=mask, path=None)], multiple=1)
+    part = replace(scan, mask=mask, path=None)
+    batch = make_batch([part], multiple=1)
     sigma = (batch.sigma.double() * batch.scale)[0, 0].numpy()
     if scan.exposure is None:
         return sigma
     # The batch's noise of a pixel that `mask` leaves out is that of the mean exposure.
     exposure = np.where(scan.mask & ~mask, scan.exposure, 1.0)
-    mean = scan.exposure[mask].mean()
+    mean = usual_exposures(part).mean()
     return sigma * np.where(scan.mask & ~mask, np.sqrt(mean / exposure), 1.0)
 
 

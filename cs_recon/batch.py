@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from cs_recon.fill import pyramid_fill
 from cs_recon.linear_estimate import FAST_ITERATIONS, linear_estimate
-from cs_recon.noise import estimate_noise
+from cs_recon.noise import estimate_noise_unexposed, usual_exposures
 from cs_recon.noise_models import LARGEST_VARIANCE, noise_variance
 from cs_recon.operator import MaskedScan
 from cs_recon.wavelets import pad_to_multiple
@@ -153,26 +153,30 @@ def _pad(x: Tensor, multiple: int) -> Tensor:
 def _location_and_scale(measurement: Measurement) -> tuple[float, float]:
     samples = measurement.samples
     spread = float(samples.std())
-    return float(samples.mean()), spread if spread > 0 else max(abs(float(samples.mean())), 1e-300)
+    return float(samples.mean()), spread if spread > 0 else abs(float(samples.mean())) or 1.0
 
 
 def _weights(measurement: Measurement) -> NDArray[np.float64]:
+    """Return weights of at most 1 (H, W), in proportion to the exposures as far as those are usual."""
     if measurement.exposure is None:
         return np.ones(measurement.shape)
-    return measurement.exposure / measurement.exposure.max()
+    usual = usual_exposures(measurement)
+    weights = np.zeros(measurement.shape)
+    weights[measurement.mask] = usual / usual.max()
+    return weights
 
 
 def _noise_map(measurement: Measurement, signal: Tensor, scale: Tensor) -> Tensor:
     """Return the noise a sample would have where the signal is `signal`, in units of `scale`, at most a million."""
-    if not measurement.noise_is_known:
-        return torch.full_like(signal, estimate_noise(measurement)) / scale
     exposure: Tensor | float = 1.0
     if measurement.exposure is not None:
         # What was not scanned would have got the mean exposure.
-        mean = float(measurement.exposure[measurement.mask].mean())
+        mean = float(usual_exposures(measurement).mean())
         told = torch.from_numpy(np.where(measurement.mask, measurement.exposure, mean)).to(signal)
         rows, cols = signal.shape[-2] - told.shape[-2], signal.shape[-1] - told.shape[-1]
         exposure = F.pad(told, (0, cols, 0, rows), value=mean)
     read_noise, black_level = measurement.read_noise, measurement.black_level
+    if not measurement.noise_is_known:
+        read_noise = estimate_noise_unexposed(measurement)
     sigma = noise_variance(signal, measurement.counts_per_unit, black_level, read_noise, exposure).sqrt() / scale
     return sigma.clamp(max=LARGEST_VARIANCE**0.5)

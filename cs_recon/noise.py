@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from simulate.measurement import Measurement
 
+LONGEST_EXPOSURE = 10.0
+"""Times the median: one pixel where the beam was parked would make all others worth nothing beside it."""
+
 _ENOUGH = 200
 _MAD_TO_SIGMA = 1.4826
 _NEIGHBOURS = 12
@@ -59,6 +62,26 @@ def estimate_noise(measurement: Measurement) -> float:
     if len(positions) < 3:
         return 0.0
     return _nugget(positions, measurement.samples)
+
+
+def estimate_noise_unexposed(measurement: Measurement) -> float:
+    """Return `estimate_noise` for the exposure 1, as `Measurement.read_noise` says it.
+
+    The samples as they are show the noise of their own exposures, a typical one that of the median.
+    """
+    return estimate_noise(measurement) * typical_exposure(measurement) ** 0.5
+
+
+def typical_exposure(measurement: Measurement) -> float:
+    """Return the median exposure of the samples, 1 if they have none."""
+    return 1.0 if measurement.exposure is None else float(np.median(measurement.exposure[measurement.mask]))
+
+
+def usual_exposures(measurement: Measurement) -> NDArray[np.float64]:
+    """Return the samples' exposures (N,), those beyond `LONGEST_EXPOSURE` medians cut to that; 1 if they have none."""
+    if measurement.exposure is None:
+        return np.ones(int(measurement.mask.sum()))
+    return np.minimum(measurement.exposure[measurement.mask], LONGEST_EXPOSURE * typical_exposure(measurement))
 
 
 def _nugget(positions: NDArray[np.int64], samples: NDArray[np.float64]) -> float:

@@ -160,23 +160,23 @@ def _table(spread: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def batch_variance(measurements: Sequence[Measurement], batch: ScanBatch, signal: Tensor) -> Tensor:
     """Return the variance (B, 1, H, W) of the samples of a batch where the signal is `signal` (B, 1, H, W).
 
-    Both normalised as the batch is. Where neither counts nor read noise are known it is the batch's estimate over the
-    exposure; pixels that were not scanned have the exposure 1.
+    Both normalised as the batch is. Where neither counts nor read noise are known it is the batch's estimate; else
+    pixels that were not scanned have the exposure 1.
     """
     variances = []
     for index, scan in enumerate(measurements):
+        if not scan.noise_is_known:
+            variances.append(batch.sigma[index : index + 1].double().square())
+            continue
         exposure: Tensor | float = 1.0
         if scan.exposure is not None:
             full = np.ones(signal.shape[-2:])
             full[: scan.shape[0], : scan.shape[1]] = np.where(scan.mask, scan.exposure, 1.0)
             exposure = torch.from_numpy(full).to(signal.device)[None, None]
         scale, offset = batch.scale[index], batch.offset[index]
-        if scan.noise_is_known:
-            physical = signal[index : index + 1].double() * scale + offset
-            known = noise_variance(physical, scan.counts_per_unit, scan.black_level, scan.read_noise, exposure)
-            variances.append(known / scale**2)
-        else:
-            variances.append(batch.sigma[index : index + 1].double().square() / exposure)
+        physical = signal[index : index + 1].double() * scale + offset
+        known = noise_variance(physical, scan.counts_per_unit, scan.black_level, scan.read_noise, exposure)
+        variances.append(known / scale**2)
     return torch.cat(variances).clamp(max=LARGEST_VARIANCE).to(signal.dtype)
 
 

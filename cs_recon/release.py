@@ -51,7 +51,11 @@ def release(
     network.eval()
     runs: dict[str, Callable[[ScanBatch], NetworkOutput]] = {"full": network}
     if isinstance(network, UnrolledISTA):
-        runs["fast"] = lambda batch: network(batch, network.config.fast_steps)
+        # From the first guess that the preset starts from.
+        smooth = network.config.start == "smooth"
+        runs["fast"] = lambda batch: network(
+            batch.with_smooth(fast=True) if smooth else batch, network.config.fast_steps
+        )
     record: dict[str, object] = {**config.network.as_dict()}
     for preset, run in runs.items():
         calibration = calibrate_sigma(

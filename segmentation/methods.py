@@ -10,7 +10,7 @@ import numpy as np
 from cs_recon.reconstruction import Reconstruction
 from segmentation.instances import Instances
 from segmentation.threshold import threshold_segment
-from simulate.errors import InputError, PixelSize, check_shape, nearest_name
+from simulate.errors import InputError, PixelSize, as_numbers, check_shape, nearest_name
 from simulate.measurement import Measurement
 from simulate.registry import Registry
 
@@ -115,10 +115,8 @@ def full_image(image: NDArray[np.float64] | Reconstruction | Measurement) -> NDA
 
 
 def _as_image(image: ArrayLike) -> NDArray[np.float64]:
-    array = np.asarray(image)
+    array = as_numbers(image, "image")
     check_shape(array.shape, "image")
-    if array.dtype.kind not in "buif":
-        raise InputError(f"image has type {array.dtype}; expected real numbers")
     bad = int(np.count_nonzero(~np.isfinite(array)))
     if bad:
         raise InputError(

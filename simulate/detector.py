@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simulate.distortions import Distortion, displaced, flicker
-from simulate.errors import InputError, PixelSize, check_positive, check_rng, check_shape
+from simulate.errors import InputError, PixelSize, as_numbers, check_positive, check_rng, check_shape
 from simulate.measurement import Measurement
 from simulate.readout import MOST_ELECTRONS, Detector
 
@@ -39,8 +39,8 @@ def measure(
 
     counts, with the peak counts :math:`p`, the read noise :math:`r` and the relative dwell time
     :math:`w = T / \bar T`, where :math:`\bar T` is the path's mean dwell time. The counts are scaled back, so that the
-    values stay in the units of the frame. The black level :math:`b` is zero, or the frame's minimum where that is
-    negative.
+    values stay in the units of the frame. The black level :math:`b` is that of a measurement that has one, else zero,
+    or the frame's minimum where that is negative; no pixel gives fewer than 0 electrons.
 
     By `beam_current_pA` and `detector`: the frame is the share of the beam that reaches the detector, the electrons
     follow from the current and the dwell times as `Detector` says, and the values are in the detector's units.
@@ -52,7 +52,8 @@ def measure(
     ----------
     frame : array_like, shape (H, W), or Measurement
         The intensity to scan, any unit (a share from 0 to 1 with `beam_current_pA`), finite wherever the path goes. A
-        fully scanned measurement (as a reader gives) brings its pixel size and name along.
+        fully scanned measurement (as a reader gives) brings its pixel size and name along, and its black level: the
+        values are counted from there; its noise too, where no other is added.
     path : ScanPath
         Where to scan; its shape must be the frame's.
     peak_counts : float, optional
@@ -80,7 +81,8 @@ def measure(
     -------
     Measurement
         With `counts_per_unit` and `read_noise` set where the counts are known, and `exposure` where it is not 1
-        everywhere. Saturation and the smoothing by an afterglow are not in its noise model.
+        everywhere. Where no noise is added these are those of a given measurement, since a value that is read twice is
+        no surer. Saturation and the smoothing by an afterglow are not in its noise model.
 
     Raises
     ------
@@ -97,6 +99,7 @@ def measure(
     >>> round(scan.ratio, 3), round(scan.counts_per_unit, 3)
     (0.25, 0.806)
     """
+    own: dict[str, Any] = {}
     if isinstance(frame, Measurement):
         if not frame.mask.all():
             raise InputError(
@@ -106,8 +109,9 @@ def measure(
         pixel_size_nm = frame.pixel_size_nm if pixel_size_nm is None else pixel_size_nm
         name = frame.name if name is None else name
         clean = frame.values
+        own = {key: getattr(frame, key) for key in ("counts_per_unit", "black_level", "read_noise", "exposure")}
     else:
-        clean = np.asarray(frame)
+        clean = as_numbers(frame, "the frame")
     check_shape(clean.shape)
     if clean.shape != path.shape:
         raise InputError(
@@ -119,49 +123,52 @@ def measure(
         raise InputError("peak_counts and beam_current_pA both say how many electrons are counted; give one of them")
     if detector is not None and beam_current_pA is None:
         raise InputError("a detector needs beam_current_pA to count electrons from; give both or neither")
-    if clean.dtype.kind not in "buif":
-        raise InputError(f"the frame has type {clean.dtype}; expected real numbers")
     exposure = _exposure(path)
     mask = exposure > 0
     generator = check_rng(rng)
     carried: dict[str, Any] = {"pixel_size_nm": pixel_size_nm, "path": path, "name": name or "scan"}
-    if (exposure[mask] != 1).any():
-        carried["exposure"] = exposure
     everywhere = clean[np.isfinite(clean)].astype(np.float64)
-    black, peak = (min(0.0, float(everywhere.min())), float(everywhere.max())) if everywhere.size else (0.0, 0.0)
+    lowest, peak = (float(everywhere.min()), float(everywhere.max())) if everywhere.size else (0.0, 0.0)
+    black = own.get("black_level", 0.0) or min(0.0, lowest)
+    relative = {"exposure": exposure} if (exposure[mask] != 1).any() else {}
 
     if beam_current_pA is not None:
         detector = detector or Detector()
-        if black < 0 or peak > 1:
+        if lowest < 0 or peak > 1:
             raise InputError(
-                f"the frame runs from {everywhere.min():g} to {peak:g}; expected the share of the beam that reaches "
+                f"the frame runs from {lowest:g} to {peak:g}; expected the share of the beam that reaches "
                 "the detector, 0 to 1: scale it, or give peak_counts instead of beam_current_pA"
             )
-        seen = _seen(clean, path, distortion, generator, black)
-        output = detector.read(_finite(seen), path, beam_current_pA, generator)
+        seen = np.maximum(_finite(_seen(clean, path, distortion, generator, 0.0)), 0)
+        output = detector.read(seen, path, beam_current_pA, generator)
         return Measurement(
             detector.offset + _pixel_sums(output - detector.offset, path)[mask] / exposure[mask],
             mask,
             counts_per_unit=1 / detector.gain,
             black_level=detector.offset,
             read_noise=detector.read_noise,
+            **relative,
             **carried,
         )
 
     if distortion is None:
-        samples = Measurement(clean, mask).samples
+        samples = Measurement(clean, mask, path=path).samples
     else:
         weighted = _seen(clean, path, distortion, generator, black) * (path.dwells_us / path.dwells_us.mean())
-        samples = Measurement(_pixel_sums(weighted, path)[mask] / exposure[mask], mask).samples
+        samples = Measurement(_pixel_sums(weighted, path)[mask] / exposure[mask], mask, path=path).samples
     if peak_counts is None:
-        return Measurement(samples, mask, **carried)
+        if own.get("exposure") is not None:
+            own["exposure"] = own["exposure"] * mask
+        return Measurement(samples, mask, **own, **carried)
     peak_counts = check_positive(peak_counts, "peak counts", "give the counts of the brightest pixel, e.g. 50")
     if peak_counts > MOST_ELECTRONS:
         raise InputError(
             f"peak counts are {peak_counts:g}; expected at most {MOST_ELECTRONS:g}: leave them out for no noise"
         )
     if peak <= black:
-        raise InputError(f"the frame's maximum is {peak:g}; expected positive intensities to count electrons from")
+        raise InputError(
+            f"the frame's maximum is {peak:g}; expected intensities above {black:g} to count electrons from"
+        )
     counts_per_unit = peak_counts / (peak - black)
     weights = exposure[mask]
     if peak_counts * weights.max() > MOST_ELECTRONS:
@@ -169,7 +176,7 @@ def measure(
             f"a pixel counts {peak_counts * weights.max():g} electrons in all its visits; expected at most "
             f"{MOST_ELECTRONS:g}: leave peak counts out for no noise"
         )
-    counts = generator.poisson((samples - black) * counts_per_unit * weights).astype(np.float64)
+    counts = generator.poisson(np.maximum(samples - black, 0) * counts_per_unit * weights).astype(np.float64)
     if read_noise_counts:
         read_noise_counts = check_positive(read_noise_counts, "read noise", "give it in counts")
         counts += generator.normal(0, read_noise_counts, counts.shape) * np.sqrt(weights)
@@ -179,6 +186,7 @@ def measure(
         counts_per_unit=counts_per_unit,
         black_level=black,
         read_noise=read_noise_counts / counts_per_unit,
+        **relative,
         **carried,
     )
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from difflib import get_close_matches
 from numbers import Real
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from numpy.typing import ArrayLike, NDArray
 
 PixelSize = float | tuple[float, float]
 
@@ -96,6 +98,17 @@ def check_kind(value: object, name: str, kind: type) -> None:
         raise InputError(f"{name} is {shown}; expected a {kind.__name__}")
 
 
+def as_numbers(values: ArrayLike, name: str) -> NDArray[Any]:
+    """Return an array of real numbers (or truth values) from anything array-like, or raise `InputError` naming it."""
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise InputError(f"{name}: got lists of different lengths; expected an array of numbers") from None
+    if array.dtype.kind not in "buif":
+        raise InputError(f"{name}: got the type {array.dtype}; expected real numbers")
+    return array
+
+
 def check_pixel_size(pixel_size_nm: PixelSize | None) -> PixelSize | None:
     """Return a pixel size in nm: None, one number, or a (row, column) pair that really differs."""
     if pixel_size_nm is None:
@@ -159,6 +172,6 @@ def _as_float(value: float, name: str) -> float:
     try:
         return float(value)
     except OverflowError:
-        raise InputError(f"{name} is a whole number of {len(str(abs(value)))} digits; expected a smaller one") from None
+        raise InputError(f"{name} is a whole number of 309 digits or more; expected a smaller one") from None
     except (TypeError, ValueError):
         raise InputError(f"{name} is {value!r}; expected a number") from None

@@ -104,10 +104,10 @@ MODES = {
 
 Gold's HAADF value is the Rutherford cross-section beyond 80 mrad at 200 kV,
 :math:`1.62\\times 10^{-20} (Z / E_\\mathrm{keV})^2 \\cot^2(\\theta / 2)` cm² (Goldstein et al., Scanning Electron
-Microscopy and X-Ray Microanalysis, https://doi.org/10.1007/978-1-4615-0215-9); the others are orders of magnitude. The
-exponent 1.7 is that of measured HAADF intensities (Krivanek et al., Nature 464, 571 (2010),
-https://doi.org/10.1038/nature08879); at smaller angles the nucleus is screened and the exponent falls (Langmore and
-Smith, Ultramicroscopy 46, 349 (1992), https://doi.org/10.1016/0304-3991(92)90024-E). Neither diffraction nor
+Microscopy and X-Ray Microanalysis, https://doi.org/10.1007/978-1-4615-0215-9); the others are orders of magnitude. At
+smaller angles the nucleus is screened and the exponent falls below Rutherford's 2 (Langmore and Smith, Ultramicroscopy
+46, 349 (1992), https://doi.org/10.1016/0304-3991(92)90024-E); 1.7 lies between that and the 1.64 measured at medium
+angles and 60 kV (Krivanek et al., Nature 464, 571 (2010), https://doi.org/10.1038/nature08879). Neither diffraction nor
 channelling is part of it.
 """
 

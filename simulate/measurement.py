@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulate.errors import InputError, PixelSize, check_pixel_size, check_positive, check_shape, check_within
+from simulate.errors import (
+    InputError,
+    PixelSize,
+    as_numbers,
+    check_pixel_size,
+    check_positive,
+    check_shape,
+    check_within,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -18,6 +26,8 @@ if TYPE_CHECKING:
     from simulate.scan import ScanPath
 
 LARGEST_VALUE = 1e30
+PASS = "adaptive pass"
+"""The scheme of a scan that is but one of several passes over a frame, which may meet no contrast by itself."""
 LARGEST_EXPOSURE_RATIO = 1e6
 """Between the longest and the shortest exposure of a scan."""
 
@@ -82,7 +92,7 @@ class Measurement:
     def __post_init__(self) -> None:
         mask = check_mask(self.mask)
         object.__setattr__(self, "mask", mask)
-        object.__setattr__(self, "values", _sampled_values(self.values, mask))
+        object.__setattr__(self, "values", _sampled_values(self.values, mask, flat=self._is_pass))
         object.__setattr__(self, "pixel_size_nm", check_pixel_size(self.pixel_size_nm))
         if self.counts_per_unit is not None:
             object.__setattr__(self, "counts_per_unit", check_positive(self.counts_per_unit, "counts_per_unit"))
@@ -90,6 +100,10 @@ class Measurement:
         check_within(self.read_noise, "read_noise", 0, LARGEST_VALUE)
         if self.exposure is not None:
             object.__setattr__(self, "exposure", _exposure(self.exposure, mask))
+
+    @property
+    def _is_pass(self) -> bool:
+        return self.path is not None and self.path.scheme == PASS
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -113,7 +127,7 @@ class Measurement:
         return self.counts_per_unit is not None or self.read_noise > 0
 
     def noise_sigma(self, signal: ArrayLike) -> NDArray[np.float64]:
-        """Return the standard deviation of a value measured where the true signal is `signal` (same units)."""
+        """Return the standard deviation of a value measured where the true signal is `signal`, at exposure 1."""
         variance = np.full(np.shape(signal), self.read_noise**2, dtype=np.float64)
         if self.counts_per_unit is not None:
             variance += np.maximum(np.asarray(signal, dtype=np.float64) - self.black_level, 0) / self.counts_per_unit
@@ -152,13 +166,11 @@ def join_measurements(first: Measurement, second: Measurement, path: ScanPath) -
 
 def check_mask(mask: ArrayLike) -> NDArray[np.bool_]:
     """Return a 2-D boolean mask that samples something, or raise `InputError`."""
-    array = np.asarray(mask)
+    array = as_numbers(mask, "mask")
     check_shape(array.shape, "mask")
     if array.dtype != np.bool_:
-        if array.dtype.kind not in "buif" or not np.isfinite(array).all():
-            raise InputError(
-                "mask holds NaN, infinite or complex entries; expected 0 (not scanned) and one other value"
-            )
+        if not np.isfinite(array).all():
+            raise InputError("mask holds NaN or infinite entries; expected 0 (not scanned) and one other value")
         found = np.unique(array)
         if found.size > 2 or (found.size == 2 and found[0] != 0):
             raise InputError(
@@ -171,14 +183,12 @@ def check_mask(mask: ArrayLike) -> NDArray[np.bool_]:
     return np.array(array, dtype=np.bool_)
 
 
-def _sampled_values(values: ArrayLike, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _sampled_values(values: ArrayLike, mask: NDArray[np.bool_], *, flat: bool) -> NDArray[np.float64]:
     if isinstance(values, np.ma.MaskedArray):
         raise InputError(
             "values are a numpy masked array; expected plain values and a mask: pass values.data and ~values.mask"
         )
-    array = np.asarray(values)
-    if array.dtype.kind not in "buif":
-        raise InputError(f"values have type {array.dtype}; expected real numbers")
+    array = as_numbers(values, "values")
     if array.shape == (int(mask.sum()),):
         samples = array.astype(np.float64)
     elif array.shape == mask.shape:
@@ -199,7 +209,7 @@ def _sampled_values(values: ArrayLike, mask: NDArray[np.bool_]) -> NDArray[np.fl
             f"sampled values reach {np.abs(samples).max():.3g}; expected at most {LARGEST_VALUE:g}, which images in "
             "single precision can hold: divide the values"
         )
-    if samples.size > 1 and samples.min() == samples.max():
+    if not flat and samples.size > 1 and samples.min() == samples.max():
         raise InputError(
             f"all {samples.size} sampled values equal {samples.flat[0]:g}; expected a frame with contrast: "
             "is the file blank or the wrong channel?"
@@ -210,10 +220,7 @@ def _sampled_values(values: ArrayLike, mask: NDArray[np.bool_]) -> NDArray[np.fl
 
 
 def _exposure(exposure: ArrayLike, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    array = np.asarray(exposure)
-    if array.dtype.kind not in "buif":
-        raise InputError(f"exposure has type {array.dtype}; expected a relative dwell time for each pixel")
-    array = array.astype(np.float64)
+    array = as_numbers(exposure, "exposure").astype(np.float64)
     if array.shape != mask.shape:
         raise InputError(f"exposure has shape {array.shape}; expected the mask's shape {mask.shape}")
     sampled = array[mask]

@@ -89,6 +89,8 @@ def movie_paths(
             f"{', '.join(SAMPLING_MODES)}"
         )
     if mode == "interleaved":
+        if prior is not None:
+            raise InputError("interleaved frames share the pixels evenly and take no prior; leave it out")
         parts = _partition(scheme, frame, ratio, check_rng(rng))
         hardware = hardware or ScanHardware()
         return (

@@ -84,7 +84,7 @@ class DirectElectron:
         if numbers.shape[1] < 2:
             raise InputError("has one column; expected x,y for each position")
         cols, rows = whole_numbers(numbers[:, 0], "x"), whole_numbers(numbers[:, 1], "y")
-        return StoredScan(cols=cols, rows=rows, shape=_info_shape(info_file(file)))
+        return StoredScan(cols=cols, rows=rows, shape=read_info(info_file(file))[0])
 
 
 def info_file(coordinates: Path) -> Path:
@@ -105,14 +105,25 @@ def write_info(temporary: Path, shape: tuple[int, int], pixel_size_nm: PixelSize
     temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def _info_shape(file: Path) -> tuple[int, int] | None:
+def read_info(file: Path) -> tuple[tuple[int, int] | None, tuple[float, float] | None]:
+    """Return the scan's shape and pixel size in nm, (rows, columns) each, as DE-Server's info file says them.
+
+    None for what it does not know (-1), or if there is no such file.
+    """
     if not file.is_file():
-        return None
+        return None, None
     pairs = (line.partition("=") for line in file.read_text(encoding="utf-8", errors="replace").splitlines())
     entries = {key.strip(): value.strip() for key, _, value in pairs}
     region = "ROI Size" if entries.get("Scan - ROI Enable") == "Enable" else "Size"
-    words = [entries.get(f"Scan - {region} {axis}", "") for axis in "YX"]
-    return shape_of(words) if all(words) else None
+    try:
+        rows, cols = (int(entries.get(f"Scan - {region} {axis}", -1)) for axis in "YX")
+        row_nm, col_nm = (float(entries.get(f"Specimen Pixel Size {axis} (nanometers)", -1)) for axis in "YX")
+    except ValueError:
+        raise InputError(f"{file.name} has a scan or pixel size that is not a number; expected numbers") from None
+    return (
+        (rows, cols) if min(rows, cols) > 0 else None,
+        (row_nm, col_nm) if min(row_nm, col_nm) > 0 else None,
+    )
 
 
 def _numbers(lines: list[str], n_columns: int | None) -> NDArray[np.float64]:

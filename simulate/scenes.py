@@ -49,8 +49,9 @@ class SceneConfig:
         How many particles to place; those that lie outside the frame are not in the truth, and "lattice" gives about
         so many.
     diameter_nm, diameter_spread : float
-        Median diameter in nm (of the sphere with the same mean shadow), and the standard deviation of the log-diameter
-        ("log-normal", "bimodal") or of the diameter over its median ("normal").
+        Median diameter in nm (of the sphere with the same mean shadow over all orientations; of an ellipsoid, with the
+        same volume), and the standard deviation of the log-diameter ("log-normal", "bimodal") or of the diameter over
+        its median ("normal").
     size_distribution : {"log-normal", "normal", "bimodal"}
         "normal" is cut at a fifth of the median; "bimodal" is a mixture of two log-normal ones.
     second_diameter_nm, second_share : float
@@ -157,7 +158,7 @@ PARTICLE_DTYPE = np.dtype([
     ("visible", np.float64),
 ])  # fmt: skip
 """One record a particle, all exact: label, centre in pixels (x right, y down, whole numbers at pixel centres), nominal
-diameter (of the sphere with the same mean shadow), diameter of the disk with the shadow's area, largest Feret diameter,
+diameter (as `SceneConfig.diameter_nm` says), diameter of the disk with the shadow's area, largest Feret diameter,
 area of the whole shadow, volume within the outer surface, shape, material (core@shell), share of the shadow within the
 frame, and the share of that not covered by other particles."""
 

@@ -126,7 +126,7 @@ def sphere(rng: np.random.Generator) -> Body:
     return Body()
 
 
-@bodies.register("ellipsoid", "an ellipsoid with axis ratios up to 1.8")
+@bodies.register("ellipsoid", "an ellipsoid with axis ratios up to 1.86")
 def ellipsoid(rng: np.random.Generator) -> Body:
     """Make an ellipsoid of unit volume radius."""
     axes = rng.uniform(0.7, 1.3, 3)

@@ -77,3 +77,27 @@ def test_the_scheme_takes_the_doubt_as_its_prior():
 def test_bad_passes_and_doubts_are_refused(options, doubt, message):
     with pytest.raises(InputError, match=message):
         adaptive_scan(lambda path: measure(FRAME, path), lambda _: doubt, FRAME.shape, 0.05, rng=0, **options)
+
+
+def test_a_pass_over_nothing_is_a_pass():
+    """Where all is vacuum a pass counts no electron; the whole scan has contrast."""
+    frame = np.zeros((64, 64))
+    frame[:, 40:50] = 1.0
+    passes = []
+
+    def scan(path):
+        passes.append(measure(frame, path, peak_counts=20, rng=1))
+        return passes[-1]
+
+    done = adaptive_scan(scan, lambda _: np.where(np.arange(64) < 30, 1.0, 0.0) ** 9 * np.ones((64, 1)), (64, 64), 0.05,
+                         n_passes=9, rng=0)  # fmt: skip
+    assert any(np.ptp(one.samples) == 0 for one in passes[1:])
+    np.testing.assert_array_equal(done.samples, sum(one.values for one in passes)[done.mask])
+    assert done.path.scheme == "adaptive"
+    with pytest.raises(InputError, match="is the file blank"):
+        measure(np.zeros((64, 64)), scan_path("random", (64, 64), 0.1, rng=0))
+
+
+def test_a_doubt_that_is_no_number():
+    with pytest.raises(InputError, match="the uncertainty: got the type"):
+        adaptive_scan(lambda path: measure(FRAME, path), lambda _: [["a"] * 80] * 64, FRAME.shape, 0.1, rng=0)

@@ -7,6 +7,7 @@ import pytest
 
 from simulate import InputError, Measurement, ScanHardware, ScanPath, measure, scan_path
 from simulate.detector import Detector
+from simulate.distortions import Distortion
 from simulate.dose import dose_e_per_A2, dwell_for_dose, electrons_for_dose, electrons_per_pixel
 from simulate.hardware import HARDWARE
 
@@ -166,6 +167,45 @@ class TestByPeakCounts:
         np.testing.assert_array_equal(
             scan.values, measure(frame, replace(path, dwell_us=7.0), peak_counts=30, rng=0).values
         )
+
+
+class TestOfAMeasurement:
+    """What a recorded full frame knows of itself stays with its sub-sampled version."""
+
+    FULL = Measurement(
+        np.random.default_rng(0).poisson(40.0, (32, 32)) + 100.0, np.ones((32, 32), bool), counts_per_unit=1.0,
+        black_level=100.0, read_noise=2.0, exposure=np.add.outer(np.arange(32.0), np.ones(32)),
+    )  # fmt: skip
+
+    @pytest.mark.parametrize("scheme", ["random", "lissajous"])
+    def test_its_noise_is_carried_and_no_value_gets_surer_by_being_read_twice(self, scheme):
+        path = scan_path(scheme, (32, 32), 0.5, rng=0)
+        scan = measure(self.FULL, path)
+        assert (scan.counts_per_unit, scan.black_level, scan.read_noise) == (1.0, 100.0, 2.0)
+        np.testing.assert_array_equal(scan.exposure, np.where(path.mask, self.FULL.exposure, 0))
+        assert measure(replace(self.FULL, exposure=None), path).exposure is None
+        np.testing.assert_array_equal(scan.samples, self.FULL.values[path.mask])
+
+    def test_new_electrons_are_counted_from_its_black_level(self):
+        path = scan_path("raster", (32, 32))
+        scan = measure(self.FULL, path, peak_counts=50, rng=0)
+        brightest = self.FULL.values.max()
+        assert scan.counts_per_unit == pytest.approx(50 / (brightest - 100))
+        assert (scan.black_level, scan.read_noise, scan.exposure) == (100.0, 0.0, None)
+        residual = scan.values - self.FULL.values
+        assert residual.var() == pytest.approx((brightest - 100) / 50 * (self.FULL.values.mean() - 100), rel=0.15)
+
+
+@pytest.mark.parametrize("distortion", [Distortion(), Distortion(drift_px_per_s=(100.0, 50.0))])
+def test_rounding_below_the_black_level_counts_nothing(distortion):
+    """Interpolated and re-weighted, a plateau at the black level comes out some 1e-17 below it."""
+    frame = np.full((16, 16), -0.3)
+    frame[5:9, 5:9] = 1.0
+    for seed in range(5):
+        frame[0] = -0.3 * (1 + np.random.default_rng(seed).random(16))
+        frame[2] = frame.min()
+        scan = measure(frame, revisits((0.1, 0.7, 0.3), (16, 16)), peak_counts=20, distortion=distortion, rng=seed)
+        assert scan.values.min() == pytest.approx(frame.min())
 
 
 def test_dose_and_its_inverses():

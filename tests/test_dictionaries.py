@@ -19,6 +19,18 @@ def random(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
+@pytest.mark.parametrize("method", ["bpfa", "ksvd"])
+def test_patches_fit_each_scan_of_a_batch(method):
+    scans = [measure(STRIPES, scan_path("random", (48, 48), ratio, rng=1), peak_counts=80, rng=2)
+             for ratio in (0.9, 0.06, 0.8)]  # fmt: skip
+    options = {"bpfa": {"sweeps": 1, "samples": 1}, "ksvd": {"iterations": 1}}[method]
+    together = reconstruct(scans, method, device="cpu", atoms=8, batch_size=3, **options)
+    assert [one.info["side"] for one in together] == [8, 15, 8]
+    for one, scan in zip(together, scans, strict=True):
+        alone = reconstruct(scan, method, device="cpu", atoms=8, **options).image
+        np.testing.assert_allclose(one.image, alone, atol=1e-3 * np.ptp(alone))
+
+
 @pytest.mark.parametrize(
     ("shape", "side", "stride", "first"), [((10, 13), 4, 3, 0), ((8, 8), 8, 1, 0), ((21, 9), 5, 4, 2)]
 )

@@ -7,11 +7,9 @@ import pytest
 import torch
 
 from cs_recon import reconstruct, reconstructors
-from cs_recon.batch import make_batch
 from cs_recon.bench import gpu as speed
 from cs_recon.bench import kernels
 from cs_recon.bench.gpu import agreement, network_runner
-from cs_recon.learned import load_network
 from simulate import SceneConfig, make_scene, measure, scan_path
 
 TORCH_METHODS = [
@@ -74,14 +72,27 @@ def test_a_batch_on_cuda_gives_what_each_scan_gives_alone(method):
     assert largest_difference(together, alone) < 0.02
 
 
+@pytest.mark.parametrize("preset", list(speed.presets()))
+def test_the_network_alone_gives_what_the_method_gives(preset, monkeypatch):
+    """Its first guess is made before, once: neither what is timed nor what a CUDA graph could hold."""
+    run = network_runner(preset, scans(), "cpu")
+    monkeypatch.setattr("cs_recon.batch.linear_estimate", None)
+    with torch.no_grad():
+        image = run()[0]
+    monkeypatch.undo()
+    options = speed.presets()[preset]
+    for one, scan in zip(image, scans(), strict=True):
+        expected = reconstruct(scan, speed.NETWORK, device="cpu", **options).image
+        found = one[0, : scan.shape[0], : scan.shape[1]].double().numpy() * scan.samples.std() + scan.samples.mean()
+        np.testing.assert_allclose(found, expected, atol=2e-3 * np.ptp(expected))
+
+
 @pytest.mark.gpu
 @gpu
 @pytest.mark.parametrize("preset", list(speed.presets()))
 def test_a_cuda_graph_gives_what_its_kernels_give(preset):
-    multiple = load_network(speed.NETWORK, "", torch.device("cuda")).network.config.multiple
     with torch.no_grad():
-        batch = make_batch(scans(), multiple=multiple, device="cuda")
-        run = network_runner(preset, batch)
+        run = network_runner(preset, scans())
         replay = kernels.as_graph(run)
         expected, found = run()[0].clone(), replay()[0]
         torch.cuda.synchronize()

@@ -179,7 +179,7 @@ def test_a_movie_of_detector_frames_is_refused(folder):
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("1\n2\n", "expected x,y for each visit"), ("1,2\n-1,2\n", "x is -1 in sample 2"),
+    [("1\n2\n", "expected x,y for each visit"), ("1,2\n-1,2\n", "x is -1 at position 2"),
      ("1,2\n3\n", "table of numbers"), ("", "is empty")],
 )  # fmt: skip
 def test_bad_coordinates(folder, text, says):

@@ -129,6 +129,14 @@ def test_imagej_calibration(tmp_path, unit, nm):
     assert read(path).pixel_size_nm == (None if nm is None else pytest.approx(nm))
 
 
+@pytest.mark.parametrize(("unit", "per_unit"), [("inch", 300), ("inch", 72), ("cm", 118.11)])
+def test_a_printers_resolution_in_imagejs_units_is_no_calibration(tmp_path, unit, per_unit):
+    path = tmp_path / "a.tif"
+    resolution = (per_unit, per_unit)
+    tifffile.imwrite(path, FRAME.astype(np.float32), imagej=True, resolution=resolution, metadata={"unit": unit})
+    assert read(path).pixel_size_nm is None
+
+
 def test_imagej_anisotropic_is_row_column(tmp_path):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, FRAME.astype(np.float32), imagej=True, resolution=(2, 5), metadata={"unit": "nm"})

@@ -8,7 +8,7 @@ import tifffile
 from io_files import message_of
 from PIL import Image
 
-from cs_recon.io import read
+from cs_recon.io import read, read_frames
 
 SHAPE = (24, 32)
 RNG = np.random.default_rng(11)
@@ -91,6 +91,14 @@ def test_mask_array_and_named_in_npz(tmp_path):
     same(read(tmp_path / "frame.npy", mask=tmp_path / "both.npz"))
     Image.fromarray(np.repeat(MASK[..., None] * np.uint8(255), 3, axis=-1)).save(tmp_path / "rgb.png")
     same(read(tmp_path / "frame.npy", mask=tmp_path / "rgb.png"))
+
+
+def test_masks_of_a_stack_beside_its_values_in_npz(tmp_path):
+    stack, masks = np.stack([FRAME, 2 * FRAME]), np.stack([MASK, ~MASK])
+    np.save(tmp_path / "movie.npy", stack)
+    np.savez(tmp_path / "scans.npz", values=stack, mask=masks)
+    found = read_frames(tmp_path / "movie.npy", mask=tmp_path / "scans.npz")
+    np.testing.assert_array_equal([one.mask for one in found], masks)
 
 
 def test_bilevel_tiff_mask_is_not_inverted(tmp_path):
@@ -241,8 +249,14 @@ def test_repeated_visits_are_averaged_and_counted(tmp_path):
         assert measurement.values[rows[k], cols[k]] == pytest.approx(values[here].mean())
 
 
-def test_exposure_column_weights_the_visits(tmp_path):
-    (tmp_path / "a.csv").write_text("row,col,value,exposure\n0,0,1,3\n0,0,5,1\n9,9,7,2\n")
+def test_a_remark_above_a_list_is_no_header(tmp_path):
+    (tmp_path / "a.csv").write_text("# sparse gold scan\n# by us\n0,9,1\n9,2,5\n")
+    assert read(tmp_path / "a.csv").values[9, 2] == 5
+
+
+@pytest.mark.parametrize("name", ["exposure", "visits", "dwell", "dwell_us", "Dwell_Time"])
+def test_exposure_column_weights_the_visits(tmp_path, name):
+    (tmp_path / "a.csv").write_text(f"row,col,value,{name}\n0,0,1,3\n0,0,5,1\n9,9,7,2\n")
     measurement = read(tmp_path / "a.csv")
     assert (measurement.values[0, 0], measurement.exposure[0, 0]) == (2, 4)
     assert (measurement.values[9, 9], measurement.exposure[9, 9]) == (7, 2)
@@ -262,8 +276,8 @@ def test_exposure_column_weights_the_visits(tmp_path):
         ("1,2,3\n4,5\n", "cannot be read as a table of numbers"),
         ("1,2,3\n4,5,six\n", "cannot be read as a table of numbers"),
         ("1,2,3\n4,5,\n", "cannot be read as a table of numbers"),
-        ("1.5,2,3\n", "row is 1.5 in sample 1; expected a pixel index"),
-        ("9,9,3\n1,-2,3\n", "col is -2 in sample 2"),
+        ("1.5,2,3\n", "row is 1.5 at position 1; expected a pixel index"),
+        ("9,9,3\n1,-2,3\n", "col is -2 at position 2"),
         ("nan,2,3\n", "row is nan"),
         ("9,9,nan\n9,8,1\n", "1 of 2 sampled values are NaN"),
         ("9,9,inf\n9,8,1\n", "NaN or infinite"),

@@ -54,7 +54,7 @@ def test_the_callers_arrays_stay_their_own():
         (FRAME, MASK, {"read_noise": -1}, "read_noise"),
         (FRAME, MASK, {"exposure": np.zeros_like(FRAME)}, "exposure"),
         (FRAME, MASK, {"black_level": "dark"}, "black_level is 'dark'; expected a finite number"),
-        (FRAME, MASK, {"exposure": "long"}, "exposure has type"),
+        (FRAME, MASK, {"exposure": "long"}, "exposure: got the type"),
         (FRAME, MASK, {"exposure": np.ones((3, 3))}, "exposure has shape"),
         (FRAME, MASK, {"exposure": 1e-9 + np.indices(FRAME.shape)[0]}, "expected a range of at most 1e\\+06"),
     ],
@@ -132,7 +132,7 @@ def test_a_path_of_another_shape_is_refused():
     ("values", "mask", "message"),
     [
         (FRAME, np.where(MASK, 1.0, np.nan), "mask holds NaN"),
-        (FRAME, MASK.astype(complex), "mask holds NaN"),
+        (FRAME, MASK.astype(complex), "mask: got the type complex128"),
         (np.ma.masked_array(FRAME, ~MASK), MASK, "masked array"),
         (FRAME * 1e35, MASK, "at most 1e\\+30"),
     ],
@@ -176,3 +176,10 @@ def test_scans_that_do_not_belong_together_are_not_joined(second, message):
     path = ScanPath(*np.nonzero(MASK), FRAME.shape)
     with pytest.raises(InputError, match=message):
         join_measurements(measure(FRAME, path, peak_counts=30, rng=0), second(), path)
+
+
+@pytest.mark.parametrize("which", ["values", "mask", "exposure"])
+def test_ragged_lists_are_one_line(which):
+    arguments = {"values": FRAME, "mask": MASK, "exposure": None, which: [[1.0, 2.0], [3.0]]}
+    with pytest.raises(InputError, match=f"{which}: got lists of different lengths"):
+        Measurement(**arguments)

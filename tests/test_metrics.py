@@ -140,3 +140,9 @@ def test_images_that_cannot_be_compared_are_refused():
         ssim(image, image)
     with pytest.raises(InputError, match="NaN or infinite"):
         psnr(image, np.where(image == 5, np.nan, image))
+
+
+@pytest.mark.parametrize("score", [psnr, ssim, frc])
+def test_complex_images_are_refused(score):
+    with pytest.raises(InputError, match="got the type complex128"):
+        score(white((16, 16)), white((16, 16)) + 1j)

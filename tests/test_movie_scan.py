@@ -119,3 +119,8 @@ def test_each_frame_needs_one_path():
             list(measure_movie(movie, paths))
     with pytest.raises(InputError, match="peak counts"):
         measure_movie(movie, [], peak_counts=-1)
+
+
+def test_interleaved_frames_take_no_prior():
+    with pytest.raises(InputError, match="take no prior"):
+        movie_paths("random", (16, 16), 0.25, 2, mode="interleaved", prior=np.ones((16, 16)))

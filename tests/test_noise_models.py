@@ -1,9 +1,13 @@
 """Noise models against sampled noise, the estimate of the noise against scenes of known noise."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from cs_recon import reconstruct
+from cs_recon.adapt_data import HeldOutScans
 from cs_recon.batch import make_batch
 from cs_recon.noise import estimate_noise
 from cs_recon.noise_models import (
@@ -124,3 +128,49 @@ def test_a_few_samples_give_a_finite_estimate(count):
     mask = np.zeros((16, 16), bool)
     mask[3, :count] = True
     assert 0 <= estimate_noise(Measurement(np.indices((16, 16))[1] * 1.0, mask)) < 10
+
+
+class TestUnknownNoiseWithExposures:
+    """The scatter of the samples is that of their own exposures, whatever unit those are in."""
+
+    SCAN = measure(
+        make_scene(SceneConfig(shape=(48, 48), n_particles=8, diameter_nm=6), rng=1).frame,
+        scan_path("random", (48, 48), 0.3, rng=0), peak_counts=30, rng=0,
+    )  # fmt: skip
+
+    def told(self, exposure):
+        return replace(self.SCAN, counts_per_unit=None, read_noise=0.0, exposure=exposure)
+
+    def adapting(self, scan):
+        return np.where(scan.mask, HeldOutScans([scan], crop=32, multiple=16, share=0.2, seed=0).noise[0], 0)
+
+    def test_the_unit_of_exposure_does_not_matter(self):
+        plain, longer = self.told(None), self.told(np.full((48, 48), 10.0))
+        for make in (lambda scan: make_batch([scan]).sigma, self.adapting):
+            np.testing.assert_allclose(make(longer), make(plain), rtol=1e-6)
+        for method in ("cls", "iht"):
+            one, other = (reconstruct(scan, method, device="cpu").image for scan in (plain, longer))
+            np.testing.assert_allclose(other, one, rtol=1e-4)
+
+    def test_short_exposures_are_noisier(self):
+        exposure = np.where(np.arange(48) < 30, 1.0, 4.0) * np.ones((48, 1))
+        scan = self.told(exposure)
+        batch = make_batch([scan], multiple=1)
+        expected = estimate_noise(scan) / np.sqrt(exposure)
+        found = (batch.sigma[0, 0].double() * batch.scale[0, 0]).numpy()
+        np.testing.assert_allclose(found[scan.mask], expected[scan.mask], rtol=1e-5)
+        variance = batch_variance([scan], batch, batch.x0)
+        np.testing.assert_allclose(variance, batch.sigma.square(), rtol=1e-5)
+
+
+def test_a_parked_beam_does_not_make_all_other_samples_worthless():
+    scan = TestUnknownNoiseWithExposures.SCAN
+    first = np.unravel_index(np.flatnonzero(scan.mask)[0], scan.shape)
+    exposure = np.ones(scan.shape)
+    exposure[first] = 1e5
+    parked = replace(scan, exposure=exposure)
+    weights = make_batch([parked], multiple=1).scan.weights[0, 0].numpy()
+    assert weights[first] == 1
+    np.testing.assert_allclose(np.unique(weights[scan.mask]), [0.1, 1], rtol=1e-6)
+    plain, found = (reconstruct(one, "iht", device="cpu").image for one in (scan, parked))
+    assert np.sqrt(np.mean((plain - found) ** 2)) < 0.05 * np.ptp(plain)

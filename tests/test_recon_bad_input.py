@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from cs_recon import InputError, Measurement, reconstruct, reconstruct_movie
+from cs_recon import InputError, Measurement, reconstruct, reconstruct_movie, reconstructors
 from cs_recon.bench.ablation import ablation
 from cs_recon.bench.adaptation import adaptation_table
 from cs_recon.bench.rows import read_rows
@@ -158,6 +158,24 @@ def test_the_full_scan_route_knows_that_exposure_lowers_the_noise(counts):
     plain = Measurement(noisy, noisy > -9, counts_per_unit=counts and 16 * counts, read_noise=0.1)
     images = [reconstruct(scan, "full-scan", device="cpu").image for scan in (told, plain)]
     np.testing.assert_allclose(*images, rtol=1e-4)
+
+
+def test_the_full_scan_route_says_its_noise_in_the_unit_that_it_takes():
+    scan = Measurement(1000 * FRAME + np.random.default_rng(0).normal(0, 90, SHAPE), FRAME > -9)
+    found = reconstruct(scan, "full-scan", device="cpu")
+    again = reconstruct(scan, "full-scan", noise=found.info["noise"], device="cpu")
+    np.testing.assert_allclose(again.image, found.image, rtol=1e-5)
+    assert 40 < found.info["noise"] < 180
+
+
+@pytest.mark.parametrize("method", reconstructors.names)
+def test_a_single_count_of_nothing_is_a_dark_image(method):
+    mask = np.zeros((12, 20), bool)
+    mask[3, 4] = True
+    scan = Measurement(np.zeros(1), mask, counts_per_unit=1.0)
+    image = reconstruct(scan, method, device="cpu").image
+    assert np.isfinite(image).all()
+    assert np.abs(image).max() < 2
 
 
 @pytest.mark.parametrize("method", ["unrolled-ista", "inpainting", "tv"])

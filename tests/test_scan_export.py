@@ -11,6 +11,7 @@ import pytest
 import cs_recon
 from simulate import InputError, ScanPath, scan_binary, scan_path
 from simulate.export import read_scan, write_scan
+from simulate.scan_text import info_file, read_info
 
 h5py = pytest.importorskip("h5py")
 
@@ -316,3 +317,11 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     with pytest.raises(InputError):
         write_scan(file, replace(PATH, scheme="a\nb"))
     assert file.read_bytes() == before
+
+
+def test_an_info_file_that_does_not_know_the_size(tmp_path):
+    file = tmp_path / "a_scan_coordinates.csv"
+    file.write_text("1,2\n3,4\n")
+    info_file(file).write_text("Scan - Size X = -1\nScan - Size Y = -1\nSpecimen Pixel Size X (nanometers) = -1\n")
+    assert read_info(info_file(file)) == (None, None)
+    assert read_scan(file, shape=(8, 8), dwell_us=1.0).shape == (8, 8)

@@ -21,7 +21,6 @@ from simulate.errors import check_count
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from cs_recon.batch import ScanBatch
     from simulate.measurement import Measurement
 
 NETWORK = "unrolled-ista"
@@ -142,12 +141,15 @@ def _on_gpu(side: int, batch_size: int, repeats: int, progress: Callable[[str], 
     return rows
 
 
-def network_runner(preset: str, batch: ScanBatch) -> Callable[[], tuple[torch.Tensor, torch.Tensor]]:
-    """Return a call that runs the network alone on a batch, where that is, to the image and log sigma."""
-    from cs_recon.learned import load_network
+def network_runner(
+    preset: str, scans: Sequence[Measurement], device: str = "cuda"
+) -> Callable[[], tuple[torch.Tensor, torch.Tensor]]:
+    """Return a call that runs the network alone, from the scans' first guess on, to the image and log sigma."""
+    from cs_recon.learned import load_network, scan_batch
 
-    loaded = load_network(NETWORK, "", batch.y.device)
+    loaded = load_network(NETWORK, "", torch.device(device))
     network: Any = loaded.network
+    batch = scan_batch(scans, loaded, multiple=network.config.multiple, preset=preset)
     steps = network.config.fast_steps if preset == "fast" else None
 
     def run() -> tuple[torch.Tensor, torch.Tensor]:
@@ -159,12 +161,7 @@ def network_runner(preset: str, batch: ScanBatch) -> Callable[[], tuple[torch.Te
 
 def _network_rows(preset: str, scans: Sequence[Measurement], peaks: CardPeaks, repeats: int) -> list[Row]:
     """Time the network alone in float32, in bfloat16, replayed as a CUDA graph and compiled, and count its work."""
-    from cs_recon.batch import make_batch
-    from cs_recon.learned import load_network
-
-    multiple = load_network(NETWORK, "", torch.device("cuda")).network.config.multiple
-    batch = make_batch(list(scans), multiple=multiple, device="cuda")
-    plain = network_runner(preset, batch)
+    plain = network_runner(preset, scans)
 
     def half() -> tuple[torch.Tensor, torch.Tensor]:
         with torch.autocast("cuda", torch.bfloat16, cache_enabled=False):

@@ -100,7 +100,8 @@ def _by_discrepancy(
 def _noise(measurement: Measurement) -> float:
     if not measurement.noise_is_known:
         return estimate_noise(measurement)
-    return float(np.sqrt(np.mean(measurement.noise_sigma(measurement.samples) ** 2)))
+    exposure = 1.0 if measurement.exposure is None else measurement.exposure[measurement.mask]
+    return float(np.sqrt(np.mean(measurement.noise_sigma(measurement.samples) ** 2 / exposure)))
 
 
 def _filled(y: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from cs_recon.reconstruction import Reconstruction, reconstructors, result
 from simulate.errors import InputError, check_count, check_within
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from cs_recon.classical.patches import PatchGrid
     from simulate.measurement import Measurement
@@ -102,9 +102,10 @@ def bpfa(
         check_count(side, "side", 2)
     if stride is not None:
         check_count(stride, "stride", 1)
-    batch = make_batch(list(measurements), multiple=1, device=pick_device(device))
     if side is None:
-        side = patch_side(float(batch.scan.mask.mean()))
+        options = {"device": device, "atoms": atoms, "sweeps": sweeps, "samples": samples, "seed": seed}
+        return by_patch_side(measurements, lambda scans, side: bpfa(scans, side=side, stride=stride, **options))  # pyright: ignore[reportCallIssue]
+    batch = make_batch(list(measurements), multiple=1, device=pick_device(device))
     grid = scan_grid(batch.shape, side, stride, batch.y.device)
     unknown = torch.tensor([not m.noise_is_known for m in measurements], device=batch.y.device)
     with torch.inference_mode():
@@ -150,6 +151,18 @@ def bpfa(
         ordered = factors.atoms[i, used[i].argsort(descending=True)].reshape(1, -1, grid.side, grid.side)
         done.append(replace(one, features={"dictionary": (ordered, 1)}))
     return done
+
+
+def by_patch_side(
+    measurements: Sequence[Measurement], run: Callable[[list[Measurement], int], list[Reconstruction]]
+) -> list[Reconstruction]:
+    """Return what `run` makes of the scans whose patches have one side, for each side, in the order of the scans."""
+    sides = [patch_side(scan.ratio) for scan in measurements]
+    done: dict[int, Reconstruction] = {}
+    for side in sorted(set(sides)):
+        places = [place for place, own in enumerate(sides) if own == side]
+        done |= zip(places, run([measurements[place] for place in places], side), strict=True)
+    return [done[place] for place in range(len(sides))]
 
 
 def patch_side(ratio: float) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from cs_recon.batch import make_batch
-from cs_recon.classical.bpfa import MOST_ATOMS, patch_side, scan_grid
+from cs_recon.classical.bpfa import MOST_ATOMS, by_patch_side, scan_grid
 from cs_recon.classical.gaussian_process import regress
 from cs_recon.classical.patches import principal_atoms
 from cs_recon.device import pick_device
@@ -82,8 +82,11 @@ def ksvd(
     if side is not None:
         check_count(side, "side", 2)
     check_positive(gain, "gain")
+    if side is None:
+        options = {"atoms": atoms, "sparsity": sparsity, "gain": gain, "iterations": iterations}
+        return by_patch_side(measurements, lambda scans, side: ksvd(scans, side=side, device=device, **options))  # pyright: ignore[reportCallIssue]
     batch = make_batch(list(measurements), multiple=1, device=pick_device(device))
-    grid = scan_grid(batch.shape, side or patch_side(float(batch.scan.mask.mean())), None, batch.y.device)
+    grid = scan_grid(batch.shape, side, None, batch.y.device)
     with torch.inference_mode():
         start = regress(measurements, batch)
         weights = grid.cut(batch.scan.mask / start.process.variance)

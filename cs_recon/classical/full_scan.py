@@ -70,13 +70,14 @@ def full_scan_denoise(measurement: Measurement, *, device: str = "auto", noise: 
             image = torch.where(batch.scan.mask > 0, batch.y, regress([measurement], batch).mean)
         if arguments is None:
             known = read_noise if measurement.noise_is_known else estimate_noise(measurement)
-            sigma = max((known if noise is None else noise) / float(batch.scale), SMALLEST_NOISE)
+            removed = known if noise is None else noise
+            sigma = max(removed / float(batch.scale), SMALLEST_NOISE)
             denoised = batch.denormalise(bm3d(image, torch.full_like(batch.noise, sigma)))
         else:
-            sigma = 1.0 if noise is None else noise
+            removed = sigma = 1.0 if noise is None else noise
             stabilised = generalised_anscombe(batch.denormalise(image), *arguments)
             centre = stabilised.mean()
             clean = bm3d((stabilised - centre).float(), torch.full_like(batch.noise, sigma)).double() + centre
             denoised = inverse_generalised_anscombe(clean, *arguments)
-    info = {"noise": sigma, "stabilised": arguments is not None, "filled": 1 - measurement.ratio}
+    info = {"noise": removed, "stabilised": arguments is not None, "filled": 1 - measurement.ratio}
     return result(measurement, denoised[0, 0].cpu().numpy(), "full-scan", info=info)

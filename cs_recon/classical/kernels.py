@@ -32,15 +32,14 @@ class KernelFit:
     ----------
     kind : tuple of str
         Name of the kernel of each scan.
-    length_px, variance, noise, mean : Tensor, shape (B, 1, 1, 1)
-        The length, the variance of the process, the noise's standard deviation where it was unknown, and the mean.
+    length_px, variance, noise : Tensor, shape (B, 1, 1, 1)
+        The length, the variance of the process, and the noise's standard deviation where it was unknown.
     """
 
     kind: tuple[str, ...]
     length_px: Tensor
     variance: Tensor
     noise: Tensor
-    mean: Tensor
 
 
 def kernel(kind: str, distance: Tensor) -> Tensor:
@@ -91,12 +90,12 @@ def most_likely(
     """
     fits = [_fit_one(y[i, 0], mask[i, 0], variance[i, 0], bool(known[i]), kind, length_px, seed) for i in range(len(y))]
     numbers = torch.tensor([fit[1:] for fit in fits], dtype=y.dtype, device=y.device)[:, :, None, None, None]
-    return KernelFit(tuple(fit[0] for fit in fits), numbers[:, 0], numbers[:, 1], numbers[:, 2], numbers[:, 3])
+    return KernelFit(tuple(fit[0] for fit in fits), numbers[:, 0], numbers[:, 1], numbers[:, 2])
 
 
 def _fit_one(
     y: Tensor, mask: Tensor, variance: Tensor, known: bool, kind: str | None, length_px: float | None, seed: int
-) -> tuple[str, float, float, float, float]:
+) -> tuple[str, float, float, float]:
     points = np.argwhere(mask.cpu().numpy() > 0)
     size = min(CLUSTER, len(points))
     centres = np.random.default_rng(seed).choice(len(points), min(CLUSTERS, len(points)), replace=False)
@@ -118,7 +117,7 @@ def _fit_one(
                 top = int(likelihood.argmax())
                 if float(likelihood[top]) > best[0]:
                     best = (float(likelihood[top]), name, length, float(SILLS[top]), sd or 0.0)
-    return best[1], best[2], best[3], best[4], 0.0
+    return best[1:]
 
 
 def _log_likelihood(covariance: Tensor, values: Tensor) -> Tensor:

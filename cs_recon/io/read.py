@@ -14,7 +14,7 @@ from cs_recon.io.pictures import PICTURE_SUFFIXES, load_picture
 from cs_recon.io.raw import Raw, grey_frame
 from cs_recon.io.sparse import LIST_SUFFIXES, find_coordinates, load_list, with_coordinates
 from cs_recon.io.tiff import TIFF_SUFFIXES, load_tiff
-from simulate.errors import InputError, PixelSize, check_pixel_size, check_shape
+from simulate.errors import InputError, PixelSize, as_numbers, check_pixel_size, check_shape
 from simulate.measurement import Measurement, check_mask
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def iter_frames(
         One line, for whatever is wrong with the file or the options.
     """
     pixel_size_nm = check_pixel_size(pixel_size_nm)
-    shape = None if shape is None else check_shape(tuple(shape), "shape=")
+    shape = None if shape is None else check_shape(shape, "shape=")
     with named(path):
         file = checked_file(path, SUFFIXES, _FOLDER_SUFFIXES)
         if mask is not None and coordinates is not None:
@@ -207,8 +207,7 @@ def _frame_mask(frame: NDArray[Any], mask: NDArray[Any] | None) -> NDArray[Any]:
     """Return the file's own mask, or else the pixels that are not NaN."""
     if frame.dtype.kind == "c":
         raise InputError(f"frame has complex values ({frame.dtype}); expected real ones: save its amplitude or phase")
-    if frame.dtype.kind not in "buif":
-        raise InputError(f"frame has type {frame.dtype}; expected real numbers")
+    as_numbers(frame, "frame")
     if mask is not None:
         return mask
     check_shape(frame.shape)
@@ -253,5 +252,6 @@ def _masks(mask: str | os.PathLike[str] | ArrayLike, frames: NDArray[Any]) -> li
 def _read_masks(file: Path) -> list[NDArray[Any]]:
     raw = _load(file, True, None, None, None)
     if "mask" in raw.extra:
-        return [np.asarray(raw.extra["mask"])]
+        mask = np.asarray(raw.extra["mask"])
+        return list(mask) if mask.ndim == 3 else [mask]
     return [grey_frame(frame, grey=False) if raw.channels else frame for frame in raw.frames]

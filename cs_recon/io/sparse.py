@@ -8,8 +8,10 @@ import numpy as np
 
 from cs_recon.io.boundary import named
 from cs_recon.io.raw import Raw
-from cs_recon.io.table import read_table, whole_numbers
-from simulate.errors import InputError, check_shape
+from cs_recon.io.table import read_table
+from simulate.errors import InputError, as_numbers, check_shape
+from simulate.scan_text import COORDINATES_ENDING, info_file, read_info
+from simulate.stored_scan import whole_numbers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,12 +21,12 @@ if TYPE_CHECKING:
     from simulate.errors import PixelSize
 
 LIST_SUFFIXES = (".csv", ".txt")
-COORDINATES_ENDING = "_scan_coordinates.csv"
 
 _ROW = ("row", "rows", "y", "row_px", "y_px")
 _COL = ("col", "cols", "column", "x", "col_px", "x_px")
 _VALUE = ("value", "values", "intensity", "counts", "signal")
-_EXPOSURE = ("exposure", "visits", "dwell")
+_EXPOSURE = ("exposure", "visits", "dwell", "dwell_us", "dwell_time")
+_KNOWN = frozenset((*_ROW, *_COL, *_VALUE, *_EXPOSURE))
 _LARGEST_FRAME = 2**26
 
 
@@ -36,7 +38,7 @@ def load_list(path: Path, shape: tuple[int, int] | None = None) -> Raw:
     and ``# samples: N`` are understood; `cs_recon.io.write_sparse` writes them. The frame shape is `shape`, else the
     comment's, else the largest index + 1.
     """
-    table = read_table(path)
+    table = read_table(path, _KNOWN)
     columns = table.columns({"row": _ROW, "col": _COL, "value": _VALUE, "exposure": _EXPOSURE})
     n_columns = table.numbers.shape[1]
     if table.header is None and n_columns != 3:
@@ -116,24 +118,24 @@ def with_coordinates(raw: Raw, coordinates: Path, shape: tuple[int, int] | None 
         The grid's (rows, columns).
     """
     with named(coordinates):
-        table = read_table(coordinates)
+        table = read_table(coordinates, _KNOWN)
         columns = table.columns({"x": _COL, "y": _ROW})
         if len(columns) < 2:
             raise InputError(f"has {table.numbers.shape[1]} column(s) for x and y; expected x,y for each visit")
         cols, rows = (whole_numbers(table.numbers[:, columns[name]], name) for name in "xy")
-        info = _info(coordinates)
+        told_shape, told_pixel_nm = read_info(info_file(coordinates))
     if raw.data.ndim > 2 and min(raw.data.shape[:-2]) > 0:
         raise InputError(
             f"holds {raw.data.shape[0]} images for {len(rows)} scan coordinates; expected one value a visit: "
             "is it a 4D-STEM movie? give a virtual or external-detector image of it"
         )
-    shape = shape or info.get("shape")
+    shape = shape or told_shape
     image_shape = raw.data.shape if raw.data.ndim == 2 else None
     covers = image_shape is not None and rows.max() < image_shape[0] and cols.max() < image_shape[1]
     if shape is None and covers and raw.data.size != len(rows):
         shape = image_shape
     grid = grid_shape(rows, cols, shape)
-    pixel_size = info.get("pixel_size_nm", raw.pixel_size_nm)
+    pixel_size = told_pixel_nm or raw.pixel_size_nm
     if image_shape == grid:
         return _scanned_part(raw.data, rows, cols, pixel_size)
     if raw.data.size != len(rows):
@@ -155,8 +157,7 @@ def on_grid(
     weights: NDArray[np.float64] | None = None,
 ) -> Raw:
     """Put values in visiting order on the grid; visits of one pixel are averaged and counted as its exposure."""
-    if values.dtype.kind not in "buif":
-        raise InputError(f"values have type {values.dtype}; expected real numbers")
+    values = as_numbers(values, "values")
     if weights is not None and not (np.isfinite(weights).all() and (weights > 0).all()):
         raise InputError("exposure of a visit is not a finite number above 0; expected a relative dwell time")
     flat = np.ravel_multi_index((rows, cols), shape)
@@ -207,24 +208,3 @@ def _scanned_part(
             "sum, mean or last value; expected values in visiting order: or give the scanned pixels as mask="
         )
     return Raw(image, pixel_size_nm, extra={"mask": mask})
-
-
-def _info(coordinates: Path) -> dict[str, Any]:
-    """Return what the info file beside the coordinates says about the grid; nothing if there is none."""
-    path = coordinates.with_name(coordinates.name.removesuffix(COORDINATES_ENDING) + "_info.txt")
-    if not coordinates.name.endswith(COORDINATES_ENDING) or not path.is_file():
-        return {}
-    pairs = (line.partition("=") for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
-    entries = {key.strip(): value.strip() for key, _, value in pairs}
-    region = "ROI Size" if entries.get("Scan - ROI Enable") == "Enable" else "Size"
-    found: dict[str, Any] = {}
-    try:
-        shape = tuple(int(entries.get(f"Scan - {region} {axis}", -1)) for axis in "YX")
-        pixel = tuple(float(entries.get(f"Specimen Pixel Size {axis} (nanometers)", -1)) for axis in "YX")
-    except ValueError:
-        raise InputError(f"{path.name} has a scan or pixel size that is not a number; expected numbers") from None
-    if min(shape) > 0:
-        found["shape"] = shape
-    if min(pixel) > 0:
-        found["pixel_size_nm"] = pixel
-    return found

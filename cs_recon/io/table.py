@@ -43,8 +43,8 @@ class Table:
         return found
 
 
-def read_table(path: Path) -> Table:
-    """Read a table of numbers, or raise `InputError`."""
+def read_table(path: Path, known: frozenset[str]) -> Table:
+    """Read a table of numbers, or raise `InputError`; a comment is its header if it has a `known` column name."""
     lines = guarded("text", lambda: path.read_text(encoding="utf-8-sig").splitlines())
     comments: dict[str, str] = {}
     header: list[str] | None = None
@@ -56,7 +56,7 @@ def read_table(path: Path) -> Table:
             names = _without_units(_HEADER_KEY.sub("", text))
             if ":" in names:
                 comments[key.strip().lower()] = value.strip()
-            elif not body and header is None and len(_split(names)) > 1:  # the header as numpy.savetxt writes it
+            elif not body and header is None and not known.isdisjoint(_split(names.lower())):  # as numpy.savetxt does
                 header = _split(names)
         elif line and not body and not _is_number(_split(line)[0]):
             header = _split(_without_units(line))
@@ -68,17 +68,6 @@ def read_table(path: Path) -> Table:
     if header is not None and len(header) != numbers.shape[1]:
         raise InputError(f"has {len(header)} column names but {numbers.shape[1]} columns; expected as many of both")
     return Table(numbers, None if header is None else tuple(name.lower() for name in header), comments)
-
-
-def whole_numbers(numbers: NDArray[np.float64], name: str) -> NDArray[np.int64]:
-    """Return pixel indices as integers, or raise `InputError`."""
-    bad = (numbers < 0) | (numbers != np.floor(numbers)) | (numbers > 2**31)  # NaN differs from itself
-    if bad.any():
-        raise InputError(
-            f"{name} is {numbers[bad][0]:g} in sample {int(np.flatnonzero(bad)[0]) + 1}; "
-            "expected a pixel index, a whole number from 0"
-        )
-    return numbers.astype(np.int64)
 
 
 def _without_units(line: str) -> str:

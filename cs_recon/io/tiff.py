@@ -12,7 +12,7 @@ import numpy as np
 from cs_recon.io.boundary import guarded
 from cs_recon.io.raw import Raw, choose
 from cs_recon.io.units import pixel_size_from
-from simulate.errors import InputError
+from simulate.errors import InputError, pixel_size_pair
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -151,12 +151,16 @@ def _pixel_size(file: tifffile.TiffFile, page: Any) -> PixelSize | None:
     if file.is_imagej:
         metadata = file.imagej_metadata or {}
         unit = metadata.get("unit", "")
-        return pixel_size_from(row_size, col_size, metadata.get("yunit", unit), unit)
+        # ImageJ keeps a printer's resolution as the pixel size of whatever it opens.
+        return _unless_for_print(pixel_size_from(row_size, col_size, metadata.get("yunit", unit), unit))
     unit = page.tags.get("ResolutionUnit")
     if unit is None or int(unit.value) != 3 or not rows or not cols:
         return None
-    sizes = row_size * 1e7, col_size * 1e7
-    return sizes if all(_is_microscope_pixel(size) for size in sizes) else None
+    return _unless_for_print((row_size * 1e7, col_size * 1e7))
+
+
+def _unless_for_print(size_nm: PixelSize | None) -> PixelSize | None:
+    return size_nm if all(_is_microscope_pixel(size) for size in pixel_size_pair(size_nm)) else None
 
 
 def _is_microscope_pixel(size_nm: float) -> bool:

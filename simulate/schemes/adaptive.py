@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulate.errors import InputError, check_count, check_ratio, check_rng, check_shape
-from simulate.measurement import join_measurements
+from simulate.errors import InputError, as_numbers, check_count, check_ratio, check_rng, check_shape
+from simulate.measurement import PASS, join_measurements
 from simulate.scan import ScanPath
 from simulate.schemes.order import pixel_count
 from simulate.schemes.points import jittered_grid
@@ -136,14 +136,14 @@ def adaptive_scan(
     for ends in np.linspace(path.n_positions, total, n_passes).round().astype(np.int64)[1:]:
         doubt = _check_doubt(unsure(done), path.shape)
         rows, cols = refine_positions(path.mask, doubt, int(ends) - path.n_positions, generator)
-        part = ScanPath(rows, cols, path.shape, dwell_us, "adaptive", hardware=path.hardware)
+        part = ScanPath(rows, cols, path.shape, dwell_us, PASS, hardware=path.hardware)
         path = path.then(part)
         done = join_measurements(done, scan(part), path)
     return done
 
 
 def _check_doubt(unsure: ArrayLike, shape: tuple[int, int]) -> NDArray[np.float64]:
-    doubt = np.asarray(unsure, dtype=np.float64)
+    doubt = as_numbers(unsure, "the uncertainty").astype(np.float64)
     if doubt.shape != shape or not (np.isfinite(doubt).all() and (doubt >= 0).all()):
         raise InputError(
             f"the uncertainty has shape {doubt.shape}; expected finite numbers of at least 0 of the frame's {shape}"
