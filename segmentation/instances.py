@@ -38,7 +38,7 @@ class Instances:
     pixel_size_nm : float or (float, float), optional
         Edge length of a pixel in nm, or (row, column) lengths; None if unknown.
     intensity : array_like, shape (H, W), optional
-        The image that intensities are measured on, any unit. Stored as float32.
+        The image that intensities are measured on, any unit. Stored as float64.
     name : str
         The frame's name.
     method : str

@@ -63,7 +63,8 @@ class LiveSession:
     options : MovieOptions, optional
         The methods; `temporal` is not possible, since the next frame is not there yet.
     max_step_px : float, optional
-        Longest way of a particle from a frame to the next; the median diameter so far in the window if None.
+        Longest way of a particle from a frame to the next, as in `options`; if neither says it, the median diameter in
+        the window.
     max_gap : int
         Frames in a row in which a particle may be overlooked.
 
@@ -84,10 +85,15 @@ class LiveSession:
         check_kind(self.options, "options", MovieOptions)
         if self.options.temporal:
             raise InputError("a live session has no next frame to reconstruct from; leave temporal out")
-        if max_step_px is not None:
-            check_positive(max_step_px, "max_step_px")
+        steps = {step for step in (max_step_px, self.options.max_step_px) if step is not None}
+        for step in steps:
+            check_positive(step, "max_step_px")
+        if len(steps) > 1:
+            raise InputError(
+                f"max_step_px is {max_step_px} and {self.options.max_step_px} in options; give one of them"
+            )
         check_count(max_gap, "max_gap", 0)
-        self.max_step_px, self.max_gap = max_step_px, int(max_gap)
+        self.max_step_px, self.max_gap = next(iter(steps), None), int(max_gap)
         self.frames = 0
         self.n_tracks = 0
         self._recent: deque[pd.DataFrame] = deque(maxlen=self.max_gap + 2)
@@ -131,17 +137,21 @@ class LiveSession:
             max_gap=self.max_gap,
             pixel_size_nm=self._pixel_size,
         ).table
-        # The window numbers its tracks anew: the rows of frames told before say which is which.
+        # The window numbers its tracks anew: the rows of frames told before say which is which. Linked anew, an earlier
+        # track may have come apart: who had its number last goes on with it.
         known: dict[int, int] = {}
+        last: dict[int, int] = {}
         start = 0
         for part in self._recent:
             numbers = local["particle"].to_numpy()[start : start + len(part)]
-            known.update(zip(numbers.tolist(), part["particle"].tolist(), strict=True))
+            for number, track_told in zip(numbers.tolist(), part["particle"].tolist(), strict=True):
+                known[number] = track_told
+                last[track_told] = number
             start += len(part)
         own = local["particle"].to_numpy()[start:].tolist()
         told, new = [], []
         for number in own:
-            if number not in known:
+            if number not in known or last.get(known[number], number) != number:
                 known[number] = self.n_tracks
                 new.append(self.n_tracks)
                 self.n_tracks += 1

@@ -49,9 +49,9 @@ FEATURE_PRESET = "full"
 """The preset of the unrolled network whose features the detectors were trained on: on those of two steps they found a
 tenth fewer particles at 5 % sampling."""
 IMAGE_MAPS = 2
+"""Channels of `image_maps`."""
 FARTHEST = 30.0
 """How far from its median, in half spreads, an image is seen."""
-"""Channels of `image_maps`."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from scipy import optimize, sparse
 from scipy.sparse import csgraph
 
 from segmentation.instances import Instances, check_labels, compact_labels, label_ids
-from simulate.errors import InputError
+from simulate.errors import InputError, is_finite
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -189,8 +189,8 @@ def greedy_hits(table: Overlaps, scores: NDArray, threshold: float) -> NDArray[n
 
 def check_iou(threshold: float) -> None:
     """Raise `InputError` unless the threshold is in (0, 1]."""
-    if not 0 < threshold <= 1:
-        raise InputError(f"IoU threshold is {threshold}; expected a number above 0 and at most 1, e.g. 0.5")
+    if not (is_finite(threshold) and 0 < threshold <= 1):
+        raise InputError(f"IoU threshold is {threshold!r}; expected a number above 0 and at most 1, e.g. 0.5")
 
 
 def labels_of(particles: Instances | ArrayLike) -> NDArray[np.int32]:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from segmentation.circles import backgrounds, inscribed_diameters
+from segmentation.columns import as_flags
 from segmentation.geometry import convex_hulls, crofton_perimeters
 from segmentation.instances import MASK_SIZE, Instances, as_instances, check_image_of, compact_labels
 from segmentation.outlines import mask_areas
@@ -221,7 +222,7 @@ def summary(table: pd.DataFrame) -> dict[str, float]:
         d10, median, d90 = np.percentile(sizes, [10, 50, 90])
     return {
         "count": len(table),
-        "touching_border": int(np.count_nonzero(table["touches_border"].to_numpy())),
+        "touching_border": int(as_flags(table, "touches_border").sum()),
         f"mean_equivalent_diameter_{unit}": float(mean),
         f"median_equivalent_diameter_{unit}": float(median),
         f"sd_equivalent_diameter_{unit}": float(sizes.std(ddof=1)) if sizes.size > 1 else float("nan"),

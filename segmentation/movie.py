@@ -183,7 +183,7 @@ def _process(
     except _OtherMovieError as error:
         raise InputError(str(error)) from None
     except InputError as error:
-        ended = f"frame {finished}: {error}"
+        ended = f"frame {min(finished, read.frames)}: {error}"
     else:
         finished = min(finished, read.frames)  # a shorter movie than the one before
     if finished == 0:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from segmentation.columns import as_numbers
+from segmentation.columns import as_flags, as_numbers
 from segmentation.population_fits import fit_distributions
 from segmentation.size_interval import check_confidence
 from simulate.errors import (
@@ -91,6 +91,7 @@ def population(
     confidence: float = 0.95,
     n_resamples: int = 1000,
     rng: np.random.Generator | int | None = 0,
+    n_frames: int | None = None,
 ) -> Population:
     r"""Describe the population that a table of particles is a sample of.
 
@@ -117,6 +118,9 @@ def population(
         Bootstrap samples.
     rng : numpy.random.Generator or int, optional
         Source of randomness of the bootstrap.
+    n_frames : int, optional
+        How many frames the table is of. If None those that it names, so that frames without a particle do not count and
+        density and coverage come out too high where there are any.
 
     Returns
     -------
@@ -158,9 +162,11 @@ def population(
         )
     _check_rows(table, needed, (height, width))
     row_size, col_size = pixel_size_pair(pixel_size_nm)
-    n_frames = int(np.unique(table["frame"]).size) if "frame" in table and len(table) else 1
+    named = int(np.unique(table["frame"]).size) if "frame" in table and len(table) else 1
+    n_frames = named if n_frames is None else n_frames
+    check_count(n_frames, "n_frames", named)
     frame_area = n_frames * height * width * row_size * col_size
-    cut = table["touches_border"].to_numpy(dtype=bool)
+    cut = as_flags(table, "touches_border")
     weights = border_weights(table, (height, width))[~cut]
     sizes = table[needed[0]].to_numpy(dtype=np.float64)[~cut]
     order = np.argsort(sizes, kind="stable")
@@ -196,8 +202,6 @@ def _check_rows(table: Any, needed: tuple[str, ...], shape: tuple[int, int]) -> 
         bad = int(np.count_nonzero(~(np.isfinite(values) & (values > 0))))
         if bad:
             raise InputError(f"{name} of {bad} of {len(table)} particles is no number above 0; leave those rows out")
-    if len(table) and (table["touches_border"].dtype.kind not in "biuf" or table["touches_border"].isna().any()):
-        raise InputError(f"touches_border holds {table['touches_border'].iloc[0]!r}; expected true or false")
     if not np.isfinite(as_numbers(table, list(needed[3:]))).all():
         raise InputError("the particles' boxes (bbox_x0 ... bbox_y1) hold NaN or infinite values; leave those rows out")
     right, bottom = (float(table[name].max()) if len(table) else 0.0 for name in ("bbox_x1", "bbox_y1"))

@@ -13,17 +13,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from segmentation.instances import label_ids
+from segmentation.instances import Instances, label_ids
 from segmentation.matching import Match, check_iou, greedy_hits, labels_of, match, match_overlaps, overlaps
 from segmentation.pixel_scores import aggregated_jaccard_of, boundary_f
-from simulate.errors import InputError
+from simulate.errors import InputError, check_kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
-
-    from segmentation.instances import Instances
 
 COCO_IOUS = tuple(np.linspace(0.5, 0.95, 10).round(2).tolist())
 
@@ -200,6 +198,8 @@ def coco_ap(frames: Sequence[tuple[Instances | ArrayLike, Instances]], ious: Seq
     """
     if len(ious) == 0:
         raise InputError("there are no IoU thresholds; expected at least one, e.g. (0.5, 0.75)")
+    for _, pred in frames:
+        check_kind(pred, "a prediction", Instances)
     tables = [overlaps(true, pred) for true, pred in frames]
     n_true = sum(table.true_ids.size for table in tables)
     scores = np.concatenate([pred.scores for _, pred in frames]) if frames else np.zeros(0)

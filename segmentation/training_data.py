@@ -69,6 +69,10 @@ class SceneData:
         Particles of a smaller signal-to-noise ratio (`visibility.rose_snr`) are no targets, nor are real ones where
         noise was added: they would teach to see what is not there. Chosen above Rose's 5, with which networks saw
         particles in plain noise.
+    outline_snr : float
+        The same for the signal-to-noise ratio of a particle's outline (`visibility`).
+    fewest_samples : int
+        Particles of simulated sparse scans on which fewer samples fell are no targets either.
     distinct : int
         How many different images to make; from then on they come again, turned and mirrored. 0: every image is a new
         one.

@@ -172,6 +172,9 @@ def test_the_command_draws_its_tables(folder, tmp_path, capsys):
     [
         (["compare", "--frames", "0"], "expected frames to judge on"),
         (["compare", "--models", "unet"], "did you mean 'u-net'"),
+        (["compare", "--models", "threshold:features"], "'threshold' is no network"),
+        (["compare", "--models", "mask-rcnn:feature"], "did you mean 'features'"),
+        (["bench", "sizes", "--real-folder", "x"], "--real-folder"),
         (["compare", "--ratios", "2"], "sampling ratio is 2"),
         (["compare", "--generator", "hrd", "--models", "threshold"], "did you mean 'hard'"),
         (["bench", "robustness", "--frames", "0"], "--frames"),

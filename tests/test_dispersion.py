@@ -195,3 +195,23 @@ def test_global_envelope_is_left_if_and_only_if_p_is_small():
         assert outside.any() == (p <= 0.05)
     low, high, p = global_envelope(np.full(4, np.nan), np.zeros((9, 4)))
     assert np.isnan([*low, *high, p]).all()
+
+
+@pytest.mark.parametrize("side", [1.0, 3.0, 8.0])
+def test_distances_to_the_border_of_a_mask_of_long_pixels(side):
+    mask = np.ones((30, 30), bool)
+    mask[0, 0] = False
+    window = Window(30.0, 30 * side, mask)
+    at = np.array([[15.5, 15.5 * side], [28.5, 15.5 * side], [15.5, 0.5 * side], [15.5, 2.5 * side]])
+    expected = [14.5, 1.5, 0.5 * side, min(2.5 * side, 14.5)]
+    np.testing.assert_allclose(window.border_distances(at), expected, atol=0.25)
+
+
+def test_disks_find_room_in_a_small_part_of_a_mask():
+    mask = np.zeros((2048, 2048), bool)
+    mask[700:748, 300:348] = True
+    centres = hard_core_points(np.full(40, 2.0), Window(2048.0, 2048.0, mask), np.random.default_rng(0))
+    assert Window(2048.0, 2048.0, mask).contains(centres).all()
+    apart = np.linalg.norm(centres[:, None] - centres[None], axis=2)[np.triu_indices(40, 1)]
+    assert apart.min() >= 4
+    assert np.ptp(centres, axis=0).min() > 38

@@ -1,6 +1,9 @@
 """A live session: one frame at a time, constant work, the same tracks as of the whole movie."""
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from segmentation import live
@@ -74,6 +77,29 @@ def test_of_a_frame_that_failed_nothing_is_kept(film):
     assert session.push(film[0]).number == 0
     with pytest.raises(InputError, match="expected a Measurement"):
         session.push(film[0].values)
+
+
+def test_a_number_is_given_once_in_a_frame_though_an_earlier_track_has_come_apart(monkeypatch):
+    """Many small particles shorten the step, so that the window, linked anew, no longer joins what it joined before."""
+    columns = ["x", "y", "equivalent_diameter_px"]
+    small = [[300 + 40 * k, 200, 4] for k in range(8)]
+    tables = [[[100, 50, 20]], [[115, 50, 20]], [[100, 50, 20], [115.5, 50, 20], *small]]
+    shown = iter([pd.DataFrame(rows, columns=columns, dtype=float) for rows in tables])
+    monkeypatch.setattr(live, "measure", lambda *_, **__: next(shown))
+    scan = Measurement(np.random.default_rng(0).random((32, 32)), np.ones((32, 32), bool))
+    session = LiveSession(CLASSICAL)
+    frames = [session.push(scan) for _ in tables]
+    assert frames[0].table["particle"].tolist() == frames[1].table["particle"].tolist() == [0]
+    assert frames[2].table["particle"].tolist() == [1, 0, *range(2, 10)]
+    assert frames[2].new == (1, *range(2, 10))
+
+
+def test_the_longest_step_may_come_with_the_options():
+    options = replace(CLASSICAL, max_step_px=3.0)
+    assert LiveSession(options).max_step_px == LiveSession(options, max_step_px=3).max_step_px == 3
+    assert LiveSession(CLASSICAL).max_step_px is None
+    with pytest.raises(InputError, match=r"max_step_px is 4 and 3\.0 in options"):
+        LiveSession(options, max_step_px=4)
 
 
 def test_impossible_sessions():

@@ -90,6 +90,17 @@ def test_what_was_read_before_a_movie_breaks_off_is_kept(film, tmp_path, foreign
     assert result.tracks.table["frame"].max() == 2
 
 
+def test_a_frame_that_was_finished_and_cannot_be_read_again_is_named(film, tmp_path):
+    process_movie(film, tmp_path, options=CLASSICAL)
+
+    def again():
+        yield from film[:2]
+        raise InputError("the file is gone")
+
+    result = process_movie(again(), tmp_path, options=CLASSICAL)
+    assert result.ended == "frame 2: the file is gone"
+
+
 def test_frames_are_taken_one_by_one(film, tmp_path):
     taken = []
 

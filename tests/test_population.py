@@ -117,6 +117,16 @@ def test_few_particles_are_told_of_and_drawn(kind, count, whole, tmp_path):
     assert population_figure(labels, table, found, tmp_path / "sizes.png").stat().st_size > 1000
 
 
+def test_frames_without_particles_count_if_told():
+    table = pd.concat([measure(frame("one")).assign(frame=number) for number in (0, 4, 5)], ignore_index=True)
+    named, told = population(table, (40, 50)), population(table, (40, 50), n_frames=12)
+    assert (named.n_frames, told.n_frames) == (3, 12)
+    assert told.number_density == pytest.approx(named.number_density / 4)
+    assert told.coverage == pytest.approx(named.coverage / 4)
+    with pytest.raises(InputError, match="n_frames is 2; expected a whole number of at least 3"):
+        population(table, (40, 50), n_frames=2)
+
+
 def test_wrong_tables_are_refused(tmp_path):
     table = measure(frame("one"))
     with pytest.raises(InputError, match="give pixel_size_nm"):
@@ -131,6 +141,7 @@ def test_wrong_tables_are_refused(tmp_path):
             population(wrong, (40, 50))
     with pytest.raises(InputError, match="expected true or false"):
         population(table.assign(touches_border="False"), (40, 50))
+    assert population(table.assign(touches_border=np.array([False], object)), (40, 50)).touching_border == 0
     with pytest.raises(InputError, match="no column 'bbox_y0'"):
         population(table.drop(columns="bbox_y0"), (40, 50))
     with pytest.raises(InputError, match="hold NaN or infinite"):

@@ -134,6 +134,13 @@ def test_coco_ap_worked_by_hand():
     assert scores.coco_ap([(TRUE, perfect), (EMPTY, Instances(EMPTY))]) == 1
 
 
+def test_simple_mistakes_are_one_line():
+    with pytest.raises(InputError, match="a prediction is a ndarray; expected a Instances"):
+        scores.coco_ap([(TRUE, TRUE)])
+    with pytest.raises(InputError, match="IoU threshold is '0"):
+        scores.average_precision(TRUE, TRUE, "0.5")
+
+
 def test_coco_ap_ranks_over_frames_and_knows_empty_ones():
     wrong = Instances(PRED * (PRED == 13), scores=[0.99])
     right = Instances(TRUE, scores=[0.5, 0.5, 0.5])

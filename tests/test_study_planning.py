@@ -157,6 +157,9 @@ def test_the_command_writes_the_plan_its_pictures_and_the_scan(tmp_path, capsys,
     np.testing.assert_allclose(path.dwells_us, record["best"]["dwell_us"], rtol=1e-3)
     for name in ("tradeoff.png", "preview.png"):
         assert (out / name).stat().st_size > 10_000
+    assert main([*options, "--schemes", "adaptive"]) == 0
+    assert not (out / "scan.csv").exists(), "the scan of another plan"
+    assert not (out / "scan.npy").exists()
     assert main([*options, "--max-dose", "1e-9"]) == 2
     assert "no scan of the study is within the budgets" in capsys.readouterr().err
     for name in ("plan.json", "tradeoff.png"):
@@ -186,6 +189,9 @@ def test_promises_are_judged_on_scenes_that_no_plan_has_seen(planned):
     assert {0.1, 0.2, 0.4, 1.0} == set(brute["ratio"])
     assert one["brute_ratio"] == pytest.approx(one["cost"] / one["brute_cost"])
     assert one["steady_cost"] >= one["brute_cost"]
+    nothing = keep_promises(CONFIG, [Target("ssim", 1.0)], folder, held_out=2)
+    assert list(nothing) == list(table)
+    assert not len(nothing)
 
 
 def test_a_setting_that_reaches_a_target_by_chance_is_no_steady_one():
@@ -197,6 +203,8 @@ def test_a_setting_that_reaches_a_target_by_chance_is_no_steady_one():
     ])  # fmt: skip
     assert cheapest(rows, Target("f1", 0.8), "dose") == pytest.approx((0.5, 2.0))
     assert cheapest(rows, Target("f1", 0.99), "dose") == (np.inf, np.inf)
+    more = pd.concat([rows, rows.assign(error="failed", dose_e_per_A2=np.nan, **{"f1@0.5": np.nan})])
+    assert cheapest(more, Target("f1", 0.3), "dose") == pytest.approx((0.5, 0.5))
 
 
 @pytest.mark.parametrize(
@@ -215,6 +223,7 @@ def test_a_setting_that_reaches_a_target_by_chance_is_no_steady_one():
         (["--target", "f1>0.5", "--pixel-size-nm", "0"], "pixel size is 0"),
         (["--target", "f1>0.5", "--pixel-size-nm", "0.5"], "a scene has its own"),
         (["--target", "f1>0.5", "--beam-current-pA", "0"], "no beam current"),
+        (["--target", "f1>0.5", "--real-folder", "nowhere", "--frames", "3"], "give one of them"),
         ([], "--target"),
     ],
 )
@@ -231,6 +240,15 @@ def test_a_study_of_which_nothing_succeeded_gives_no_plan(planned, tmp_path, mon
     monkeypatch.setattr("segmentation.study.planning.sweep", lambda *_, **__: failed)
     with pytest.raises(InputError, match="every case of the study failed: InputError: iterations is -1"):
         plan(CONFIG, WISH, tmp_path, rounds=0)
+
+
+def test_a_case_that_failed_does_not_change_the_unit_of_dose(planned, tmp_path, monkeypatch):
+    _, found, rows = planned
+    rows = rows.copy()
+    rows.loc[rows.index[3], ["error", "pixel_size_nm"]] = ["InputError: no room for particles", np.nan]
+    monkeypatch.setattr("segmentation.study.planning.sweep", lambda *_, **__: rows)
+    again, _ = plan(CONFIG, WISH, tmp_path, rounds=0)
+    assert again.dose_unit == found.dose_unit == "e-/Å²"
 
 
 def test_rows_of_other_studies_in_the_folder_do_not_disturb(planned):

@@ -10,6 +10,7 @@ from segmentation.instances import Instances
 from segmentation.tracking import linker, track
 from segmentation.tracking.bench import LEVELS, bench_movie, scored, spoilt, true_tables
 from segmentation.tracking.figures import growth_figure, kymograph, kymograph_figure, trajectories_figure
+from segmentation.tracking.tracks import overlaps
 from simulate.errors import InputError
 
 DIAMETER_NM = "equivalent_diameter_nm"
@@ -48,6 +49,24 @@ def test_overlap_decides_where_position_and_size_do_not():
     second = np.where(first > 0, 3 - first, 0)
     tables = [table((6, 6, 4), (7, 6, 4)).assign(label=[1, 2]) for _ in range(2)]
     assert track(tables, max_step_px=8, labels=[first, second]).table["particle"].tolist() == [0, 1, 1, 0]
+
+
+def test_labels_may_be_of_any_type_and_size_and_rows_in_any_order():
+    first = np.zeros((16, 16), np.uint64)
+    first[4:8, 2:6], first[4:8, 8:12] = 2**31 - 1, 7
+    second = np.where(first == 7, 2.0**31 - 1, np.where(first > 0, 7.0, 0.0))
+    tables = [table((6, 6, 4), (7, 6, 4)).assign(label=[2**31 - 1, 7]) for _ in range(2)]
+    assert track(tables, max_step_px=8, labels=[first, second]).table["particle"].tolist() == [0, 1, 1, 0]
+    shared = overlaps(first, second, np.array([9, 2**31 - 1, 7]), np.array([7])).toarray()
+    np.testing.assert_array_equal(shared, [[0], [1], [0]])
+
+
+def test_frames_numbered_by_text_come_in_the_order_of_their_numbers():
+    whole = pd.concat([table((9 + number, 9, 8)).assign(frame=str(number)) for number in range(15)], ignore_index=True)
+    tracks = track(whole)
+    assert len(tracks) == 1
+    assert tracks.table["frame"].tolist() == list(range(15))
+    assert not len(track(whole[:0]))
 
 
 @pytest.mark.parametrize(("gap", "particles"), [(2, 1), (3, 2)])
@@ -104,10 +123,20 @@ def test_bad_input_is_named():
     with pytest.raises(InputError, match="table 1 says that it is of frame 2"):
         track([table((1, 1, 3)).assign(frame=number) for number in (0, 2)])
     together = pd.concat([table((1, 1, 3))] * 2, ignore_index=True)
-    for numbers in ([0, np.nan], [0, 0.5], ["first", "second"]):
-        with pytest.raises(InputError, match="something else than whole numbers"):
+    for numbers in ([0, np.nan], [0, 0.5], [0, np.inf], ["first", "second"]):
+        with pytest.raises(InputError, match="expected whole numbers"):
             track(together.assign(frame=numbers))
+    for flags in ("False", np.nan):
+        with pytest.raises(InputError, match="expected true or false"):
+            track([table((1, 1, 3)).assign(touches_border=flags)] * 2)
     maps = [np.zeros((9, 9), int), np.zeros((9, 8), int)]
+    with pytest.raises(InputError, match="no column 'label'"):
+        track([table((1, 1, 3))] * 2, labels=maps)
+    with pytest.raises(InputError, match="label map holds -1"):
+        track([table((1, 1, 3)).assign(label=1)] * 2, labels=[maps[0] - 1] * 2)
+    for label in (np.nan, 0.5):
+        with pytest.raises(InputError, match="column 'label' holds"):
+            track([table((1, 1, 3)).assign(label=label)] * 2, labels=maps[:1] * 2)
     with pytest.raises(InputError, match="shape"):
         track([table((1, 1, 3)).assign(label=1)] * 2, labels=maps)
 
@@ -172,6 +201,7 @@ def test_figures_are_drawn(tmp_path):
     }  # fmt: skip
     np.testing.assert_allclose(kymograph(frames, 20, width=3)[2], frames[2][19:22].mean(axis=0))
     np.testing.assert_allclose(kymograph(frames, 47, axis="y")[3], frames[3][:, 47])
+    np.testing.assert_allclose(kymograph(frames, 0, width=5)[2], frames[2][:3].mean(axis=0))
     with pytest.raises(InputError, match="image has 3 dimensions"):
         trajectories_figure(track(tables), tmp_path / "stack.png", np.stack(frames))
     for wrong in ([], [frames[0], frames[0][:, 1:]]):

@@ -47,6 +47,16 @@ def test_diffusion_is_unbiased_and_its_interval_covers(noise, exposures):
     assert low[-1] < expected < high[-1]
 
 
+def test_the_interval_of_all_particles_together_covers():
+    """Sixty short tracks with a large localisation error, in which the term of 1 / N^2 counts."""
+    expected, inside = PIXEL_NM**2 / (2 * INTERVAL_S), []
+    for seed in range(200):
+        last = diffusion(movie_of(brownian(np.random.default_rng(seed), n=60, frames=6, noise=3.0))).iloc[-1]
+        low, high = last.filter(regex="^diffusion_(low|high)")
+        inside.append(low < expected < high)
+    assert np.mean(inside) > 0.91
+
+
 def test_steps_over_gaps_do_not_count():
     tracks = movie_of(brownian(np.random.default_rng(3), n=1, frames=40))
     table = tracks.table
@@ -105,6 +115,10 @@ def test_bad_input_is_named():
     for call in (drift, diffusion, mean_squared_displacement):
         with pytest.raises(InputError, match="twice"):
             call(twice)
+    with pytest.raises(InputError, match="no column equivalent_diameter_nm or equivalent_diameter_px"):
+        growth_rates(twice)
+    with pytest.raises(InputError, match="not everywhere a finite number"):
+        growth_rates(Tracks(twice.table.assign(equivalent_diameter_nm=np.nan), pd.DataFrame()))
     with pytest.raises(InputError, match="blur"):
         diffusion(twice, blur=0.3)
     with pytest.raises(InputError, match="max_lag"):

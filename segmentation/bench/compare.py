@@ -13,7 +13,7 @@ from cs_recon.device import pick_device
 from cs_recon.reconstruction import reconstruct
 from segmentation.instances import Instances
 from segmentation.learned import load_segmenter
-from segmentation.mapping import FEATURES, RECONSTRUCT, SPARSE
+from segmentation.mapping import FEATURES, RECONSTRUCT, SPARSE, check_mapping
 from segmentation.methods import segment, segmenters
 from segmentation.models.family import ARCHITECTURES
 from segmentation.scores import coco_ap, score
@@ -71,6 +71,9 @@ class Model:
                 f"unknown segmentation method {method!r}{nearest_name(method, segmenters.names)}; expected one of "
                 f"{', '.join(segmenters.names)}"
             )
+        check_mapping(mapping or RECONSTRUCT)
+        if method not in ARCHITECTURES and (weights or mapping not in ("", RECONSTRUCT)):
+            raise InputError(f"model {text!r}: {method!r} is no network; expected its name alone")
         return cls(method, mapping or RECONSTRUCT, weights)
 
     @property

@@ -88,6 +88,8 @@ def _plan(options: argparse.Namespace) -> None:
                 "--pixel-size-nm is of the frame of --like, or of --real-folder; a scene has its own (pixel_size_nm in "
                 "its file)"
             )
+    if options.frames is not None and options.real_folder:
+        raise InputError("--frames counts simulated frames and --real-folder takes all of its images; give one of them")
     config, shape = _study(options)
     if options.max_dose is not None and config.frames.generator != "scene" and not config.frames.pixel_size_nm:
         log("--max-dose counts electrons detected per pixel: these frames have no pixel size in common")
@@ -117,13 +119,13 @@ def _study(options: argparse.Namespace) -> tuple[StudyConfig, tuple[int, int] | 
     if options.frames is not None:
         frames = replace(frames, n=options.frames)
     if options.scene:
-        frames = replace(frames, generator="scene", scene=load_config(options.scene, SceneConfig))
+        frames = replace(frames, generator="scene", scene=load_config(options.scene, SceneConfig), folders=())
     elif options.real_folder:
         frames = replace(frames, n=0, folders=(options.real_folder,), pixel_size_nm=options.pixel_size_nm or 0.0)
     elif options.like:
         image, found = _particles(options)
         scene, shape = scene_like(image, found), found.labels.shape
-        frames = replace(frames, generator="scene", scene=scene)
+        frames = replace(frames, generator="scene", scene=scene, folders=())
         say(
             f"Scenes like {options.like.name}: {scene.n_particles} particles of {scene.diameter_nm:.3g} nm on "
             f"{scene.shape[0]} x {scene.shape[1]} pixels of {scene.pixel_size_nm:.3g} nm"

@@ -37,7 +37,7 @@ def add_benches(commands: Any, kinds: Any) -> None:
     parser.add_argument("--models", type=names, default=(), metavar="A,B", help=_MODELS)
     parser.add_argument("--frames", type=int, default=10, metavar="N", help="frames a point (default 10)")
     parser.add_argument("--ratio", type=float, default=1.0, metavar="R", help="sampling ratio (default 1)")
-    bench_options(parser)
+    bench_options(parser, real=False)
     parser.set_defaults(func=_robustness)
 
     parser = kinds.add_parser("transfer", help="nuclei, then particles, against particles from scratch")
@@ -54,7 +54,7 @@ def add_benches(commands: Any, kinds: Any) -> None:
     parser.add_argument("--ratio", type=float, default=0.1, metavar="R", help="sampling ratio (default 0.1)")
     parser.add_argument("--peak-counts", type=float, default=50.0, metavar="N", help="peak counts (50); 0: no noise")
     parser.add_argument("--split", default="test", choices=("validation", "test"), help="which frames (default test)")
-    bench_options(parser)
+    bench_options(parser, real=False)
     parser.set_defaults(func=_sizes)
 
     parser = kinds.add_parser("plan", help="plans against brute force, on scenes that the planner has not seen")
@@ -75,7 +75,7 @@ def add_benches(commands: Any, kinds: Any) -> None:
     parser.add_argument("--side", type=int, default=512, metavar="N", help="side of the frame (default 512)")
     parser.add_argument("--particles", type=int, default=100, metavar="N", help="particles on it (default 100)")
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="timings of which the median is told (5)")
-    bench_options(parser)
+    bench_options(parser, real=False)
     parser.set_defaults(func=_speed)
 
 

@@ -25,9 +25,10 @@ def numbers(text: str) -> tuple[float, ...]:
     return tuple(float(number) for number in names(text))
 
 
-def bench_options(parser: argparse.ArgumentParser) -> None:
-    """Add what every benchmark takes."""
-    parser.add_argument("--real-folder", default="", metavar="DIR", help="labelled real images: their test split")
+def bench_options(parser: argparse.ArgumentParser, *, real: bool = True) -> None:
+    """Add what every benchmark takes; the folder of real images if it looks at some."""
+    if real:
+        parser.add_argument("--real-folder", default="", metavar="DIR", help="labelled real images: their test split")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write rows (CSV) and table (Markdown) here")
     parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from segmentation.columns import as_flags
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -27,7 +29,7 @@ def describe(table: pd.DataFrame) -> str:
     unit = "nm" if "equivalent_diameter_nm" in table else "px"
     sizes = table[f"equivalent_diameter_{unit}"]
     low, high = sizes.quantile([0.1, 0.9])
-    cut = int(table["touches_border"].to_numpy(dtype=bool).sum())
+    cut = int(as_flags(table, "touches_border").sum())
     remark = f"; the border cuts {cut} of them, which count as what is seen" if cut else ""
     return (
         f"{count(len(table), 'particle')}, median diameter {sizes.median():.2f} {unit} "

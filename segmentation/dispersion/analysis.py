@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import KDTree
 
-from segmentation.columns import as_numbers
+from segmentation.columns import as_flags, as_numbers
 from segmentation.dispersion.clusters import agglomerate_table, cluster_labels, components
 from segmentation.dispersion.curves import check_correction, curve_table, distance_curves, pair_curves
 from segmentation.dispersion.envelopes import global_envelope, simulate_curves
@@ -163,7 +163,7 @@ def dispersion(
     labels = table["label"].to_numpy() if "label" in table else np.arange(1, len(points) + 1)
     rows = {"label": labels, f"x_{unit}": points[:, 0], f"y_{unit}": points[:, 1], f"radius_{unit}": radii}
     rows, contacts, summary = _neighbourhood(rows, surfaces, region, unit, (reach, int(min_samples)))
-    cut = table["touches_border"].to_numpy(dtype=bool) if "touches_border" in table else np.zeros(len(points), bool)
+    cut = as_flags(table, "touches_border") if "touches_border" in table else np.zeros(len(points), bool)
     cut = cut | (region.border_distances(points) < radii)
     groups = agglomerate_table(rows["cluster"], points, radii, cut, unit)
     curves, tests = _functions(points, radii, region, unit, (correction, int(envelopes), generator))

@@ -56,7 +56,7 @@ def hard_core_points(radii: NDArray, window: Window, rng: np.random.Generator) -
     order = np.argsort(-sizes, kind="stable")
     grid = np.ones((1, 1), dtype=bool) if window.mask is None else window.mask
     cell = max(2 * sizes.mean(), 0.5 * np.sqrt(window.width * window.height / sizes.size))
-    placed, count = _place(sizes[order], window.width, window.height, grid, cell, TRIES, rng)
+    placed, count = _place(sizes[order], window.width, window.height, grid, np.argwhere(grid), cell, TRIES, rng)
     if count < sizes.size:
         covered = np.pi * np.square(sizes).sum() / window.area
         raise InputError(
@@ -69,7 +69,7 @@ def hard_core_points(radii: NDArray, window: Window, rng: np.random.Generator) -
 
 
 @compiled
-def _place(radii, width, height, grid, cell, tries, rng):  # pragma: no cover - compiled
+def _place(radii, width, height, grid, inside, cell, tries, rng):  # pragma: no cover - compiled
     n = len(radii)
     cols, rows = int(width / cell) + 1, int(height / cell) + 1
     most = 0
@@ -84,10 +84,9 @@ def _place(radii, width, height, grid, cell, tries, rng):  # pragma: no cover - 
         r = radii[i]
         free = False
         for _ in range(tries):
-            x, y = rng.random() * width, rng.random() * height
-            row = min(int(y / height * grid.shape[0]), grid.shape[0] - 1)
-            if not grid[row, min(int(x / width * grid.shape[1]), grid.shape[1] - 1)]:
-                continue
+            pixel = 0 if len(inside) == 1 else min(int(rng.random() * len(inside)), len(inside) - 1)
+            x = (inside[pixel, 1] + rng.random()) / grid.shape[1] * width
+            y = (inside[pixel, 0] + rng.random()) / grid.shape[0] * height
             left, right = max(int((x - r) / cell), 0), min(int((x + r) / cell), cols - 1)
             top, bottom = max(int((y - r) / cell), 0), min(int((y + r) / cell), rows - 1)
             free = True

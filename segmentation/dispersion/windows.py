@@ -14,6 +14,8 @@ from simulate.errors import InputError, check_positive
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+LARGEST_CUT = 8
+"""Parts that a long pixel is cut into, at most."""
 LARGEST_GRID = 1024
 """Pixels a side from which a mask's set covariance is computed: beyond, its transform would fill the memory."""
 
@@ -76,8 +78,9 @@ class Window:
         x, y = points[:, 0], points[:, 1]
         if self.mask is None:
             return np.minimum(np.minimum(x, self.width - x), np.minimum(y, self.height - y))
-        row, col = y / self._pixel[0] + 0.5, x / self._pixel[1] + 0.5
-        return np.maximum(ndimage.map_coordinates(self._edt, np.array([row, col]), order=1, mode="nearest"), 0)
+        distance, (height, width) = self._edt
+        at = np.array([y / height + 0.5, x / width + 0.5])
+        return np.maximum(ndimage.map_coordinates(distance, at, order=1, mode="nearest"), 0)
 
     def shifted_overlap(self, dx: NDArray, dy: NDArray) -> NDArray[np.float64]:
         """Return the area of the region's intersection with itself moved by (dx, dy): the set covariance.
@@ -117,12 +120,18 @@ class Window:
         return np.minimum(rows, self._grid.shape[0] - 1), np.minimum(cols, self._grid.shape[1] - 1)
 
     @cached_property
-    def _edt(self) -> NDArray[np.float64]:
-        padded = np.pad(self._grid, 1)
+    def _edt(self) -> tuple[NDArray[np.float64], tuple[float, float]]:
+        """Return the distances of the pixels' centres to the border, one outer pixel all around, and the pixels' sides.
+
+        Long pixels are cut into nearly square ones, half of whose side is the same in every direction.
+        """
+        parts = [min(max(1, round(side / min(self._pixel))), LARGEST_CUT) for side in self._pixel]
+        sides = self._pixel[0] / parts[0], self._pixel[1] / parts[1]
+        padded = np.pad(self._grid.repeat(parts[0], axis=0).repeat(parts[1], axis=1), 1)
         distance = np.empty(padded.shape)
-        ndimage.distance_transform_edt(padded, sampling=self._pixel, distances=distance)
+        ndimage.distance_transform_edt(padded, sampling=sides, distances=distance)
         # The border lies half a pixel before the next outer pixel's centre; negative there, so that it is 0 between.
-        return distance - min(self._pixel) / 2
+        return distance - min(sides) / 2, sides
 
     @cached_property
     def _covariance(self) -> tuple[NDArray[np.float64], tuple[float, float]]:

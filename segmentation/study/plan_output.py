@@ -95,6 +95,8 @@ def write_plan(
     written["tradeoff"] = tradeoff_figure(plan, out / "tradeoff.png")
     best = plan.best
     written["preview"] = preview_figure(run_example(_case(best, config)), best, out / "preview.png")
+    for suffix in ("csv", "npy"):  # those of an earlier plan would pass for this one's
+        (out / f"scan.{suffix}").unlink(missing_ok=True)
     if best.scheme in schemes.names and not schemes[best.scheme].needs_prior:
         hardware = config.scan.scan_hardware
         path = scan_path(best.scheme, shape, best.ratio, rng=seed, dwell_us=best.dwell_us, hardware=hardware)

@@ -115,6 +115,6 @@ def frame_shape(config: StudyConfig) -> tuple[int, int]:
 
 
 def _pixel_size_nm(rows: pd.DataFrame) -> float | None:
-    """Return the frames' pixel size if it is one and the same."""
-    sizes = rows["pixel_size_nm"].unique()
+    """Return the frames' pixel size if it is one and the same; a case that failed says nothing of it."""
+    sizes = rows.loc[rows["error"] == "", "pixel_size_nm"].unique()
     return float(sizes[0]) if len(sizes) == 1 and np.isfinite(sizes[0]) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,7 +102,7 @@ def keep_promises(
             if answer.reached:
                 rows = sweep(_planned(unseen, answer.best), Path(folder) / "held-out", progress=progress)
                 found.append(_judged(answer.best, target, least, rows, truth))
-    table = pd.DataFrame([asdict(one) for one in found])
+    table = pd.DataFrame([asdict(one) for one in found], columns=[field.name for field in fields(Promise)])
     for rival in ("brute", "steady"):
         table[f"{rival}_ratio"] = table["cost"] / table[f"{rival}_cost"]
     return table
@@ -146,10 +146,14 @@ def cheapest(truth: pd.DataFrame, target: Target, least: str) -> tuple[float, fl
 
 
 def _cost(rows: pd.DataFrame, least: str) -> float:
+    """Return the mean time or dose of the cases that did not fail; infinite if all did."""
+    good: Any = rows[rows["error"] == ""]
+    if good.empty:
+        return float("inf")
     if least == TIME:
-        return float(np.mean(rows["frame_time_ms"].to_numpy()))
-    dose = float(np.mean(rows["dose_e_per_A2"].to_numpy()))
-    return dose if np.isfinite(dose) else float(np.mean(rows["full_scan_counts"].to_numpy()))
+        return float(np.mean(good["frame_time_ms"].to_numpy()))
+    dose = float(np.mean(good["dose_e_per_A2"].to_numpy()))
+    return dose if np.isfinite(dose) else float(np.mean(good["full_scan_counts"].to_numpy()))
 
 
 def _finer(values: Sequence[float]) -> tuple[float, ...]:

@@ -113,7 +113,7 @@ def kymograph(frames: Iterable[ArrayLike], line: int, *, width: int = 1, axis: s
     line : int
         Row (or column, along y) that the line is in.
     width : int
-        Rows to average over, about that one.
+        Rows to average over, about that one, as far as they lie in the frame.
     axis : {"x", "y"}
         Along a row, or down a column.
 
@@ -140,8 +140,8 @@ def kymograph(frames: Iterable[ArrayLike], line: int, *, width: int = 1, axis: s
         array = array if axis == "x" else array.T
         if array.ndim != 2 or not 0 <= line < len(array):
             raise InputError(f"line is {line} in a frame of shape {array.shape}; expected a line inside of a 2-D frame")
-        start = max(int(line) - (int(width) - 1) // 2, 0)
-        rows.append(array[start : start + int(width)].mean(axis=0))
+        start = int(line) - (int(width) - 1) // 2
+        rows.append(array[max(start, 0) : start + int(width)].mean(axis=0))
     if not rows or len({row.size for row in rows}) > 1:
         raise InputError(
             f"got {len(rows)} frames of {len({row.size for row in rows})} sizes; expected frames of one shape"

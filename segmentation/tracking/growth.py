@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from segmentation.columns import as_numbers
 from segmentation.tracking.tracks import DIAMETERS, Tracks
-from simulate.errors import check_count, check_kind, check_within
+from simulate.errors import InputError, check_count, check_kind, check_within
 
 
 def growth_rates(tracks: Tracks, *, confidence: float = 0.95, min_frames: int = 5) -> pd.DataFrame:
@@ -30,7 +31,7 @@ def growth_rates(tracks: Tracks, *, confidence: float = 0.95, min_frames: int = 
     Raises
     ------
     InputError
-        If `confidence` or `min_frames` are out of range.
+        If `confidence` or `min_frames` are out of range, or the trajectories have no diameters.
 
     References
     ----------
@@ -43,6 +44,10 @@ def growth_rates(tracks: Tracks, *, confidence: float = 0.95, min_frames: int = 
     check_within(confidence, "confidence", 0.5, 1 - 1e-9)
     check_count(min_frames, "min_frames", 3)
     column = next((name for name in DIAMETERS if name in tracks.table), DIAMETERS[1])
+    if len(tracks.table) and column not in tracks.table:
+        raise InputError(f"the trajectories have no column {' or '.join(DIAMETERS)}; expected one to fit")
+    if len(tracks.table) and not np.isfinite(as_numbers(tracks.table, [column])).all():
+        raise InputError(f"{column} is not everywhere a finite number; leave those rows out")
     per = f"{column[-2:]}_per_{'frame' if tracks.frame_interval_s is None else 's'}"
     rows = []
     for particle, one in tracks.table.groupby("particle"):

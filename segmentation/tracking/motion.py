@@ -108,7 +108,8 @@ def diffusion(tracks: Tracks, *, blur: float = 0.0, confidence: float = 0.95, mi
 
     which needs no fit and is unbiased for any localisation error; the mean of both axes. Intervals are normal, of the
     variance :math:`D^2 [(6 + 4\epsilon + 2\epsilon^2)/N + 4(1 + \epsilon)^2/N^2]` for an axis with
-    :math:`\epsilon = \sigma^2/(D\Delta t) - 2R`. Only steps between consecutive frames count.
+    :math:`\epsilon = \sigma^2/(D\Delta t) - 2R`; of K particles together, with N steps in all, the second term is K
+    times as large. Only steps between consecutive frames count.
 
     Parameters
     ----------
@@ -155,11 +156,13 @@ def diffusion(tracks: Tracks, *, blur: float = 0.0, confidence: float = 0.95, mi
         together = [-1, n.sum(), np.average(moments[:, 2], weights=n), np.average(moments[:, 3], weights=n)]
         moments = np.vstack([moments, together])
     n, square, product = moments[:, 1], moments[:, 2], moments[:, 3]
+    # The mean of K tracks' estimates, weighted by their steps n_k of N in all: sum (n_k / N)^2 / n_k^2 = K / N^2.
+    pooled = np.append(np.ones(len(rows)), [len(rows)] * (len(moments) - len(rows)))
     value = (square / 2 + product) / interval
     variance = blur * square + (2 * blur - 1) * product
     # D² and D²·epsilon are both finite where D vanishes.
     noise = variance / interval - 2 * blur * value
-    spread = (6 * value**2 + 4 * value * noise + 2 * noise**2) / n + 4 * (value + noise) ** 2 / n**2
+    spread = (6 * value**2 + 4 * value * noise + 2 * noise**2) / n + 4 * pooled * (value + noise) ** 2 / n**2
     half = ndtri((1 + confidence) / 2) * np.sqrt(spread / 2)
     per = f"{unit}2_per_{'frame' if tracks.frame_interval_s is None else 's'}"
     return pd.DataFrame({

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from segmentation.columns import as_numbers
+from segmentation.columns import as_numbers, whole_numbers
 from segmentation.tracking.tracks import overlaps as mask_overlaps
 from simulate.errors import InputError, check_positive, check_within
 
@@ -90,12 +90,14 @@ def score_tracks(
                 f"the {name} trajectories hold positions or labels that are no finite numbers, or diameters that are "
                 "not above 0; leave those rows out"
             )
+        for column in ("frame", "particle"):
+            whole_numbers(table, column)
         if table.duplicated(["frame", "particle"]).any():
             raise InputError(f"the {name} trajectories hold a particle twice in one frame; expected it once")
     if not len(found) and not len(truth):
         return {"hota": 1.0, "det_a": 1.0, "ass_a": 1.0, "mota": 1.0, "idf1": 1.0, "switches": 0.0}
-    ids = [np.unique(table["particle"], return_inverse=True)[1] for table in (truth, found)]
-    frames = [table["frame"].to_numpy() for table in (truth, found)]
+    ids = [np.unique(whole_numbers(table, "particle"), return_inverse=True)[1] for table in (truth, found)]
+    frames = [whole_numbers(table, "frame") for table in (truth, found)]
     shapes = [table[columns].to_numpy(float if labels is None else np.int64) for table in (truth, found)]
     truths, founds, overlaps = [], [], []
     for number in np.union1d(*frames):

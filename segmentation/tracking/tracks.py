@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 
-from segmentation.columns import as_numbers
-from segmentation.instances import Instances
+from segmentation import matching
+from segmentation.columns import as_flags, as_numbers, whole_numbers
+from segmentation.instances import Instances, check_labels
 from segmentation.tracking.events import find_events
 from segmentation.tracking.linker import Detections, link
 from simulate.errors import InputError, PixelSize, check_count, check_pixel_size, check_positive, check_within
@@ -120,7 +121,8 @@ def track(
     maps = _label_maps(labels, tables, frames)
     diameters = np.concatenate([one.diameters for one in detections]) if detections else np.zeros(0)
     step = max_step_px if max_step_px is not None else float(np.median(diameters)) if diameters.size else 1.0
-    overlap = None if maps is None else lambda i, j: overlaps(maps[i], maps[j], _ids(frames[i]), _ids(frames[j]))
+    ids = [] if maps is None else [whole_numbers(frame, "label") for frame in frames]
+    overlap = None if maps is None else lambda i, j: overlaps(maps[i], maps[j], ids[i], ids[j])
     particles = link(detections, step, max_gap=int(max_gap), size_weight=size_weight, overlap=overlap)
     events = find_events(detections, particles, _borders(frames), max_gap=int(max_gap))
     if len(events):
@@ -140,20 +142,24 @@ def track(
 
 def overlaps(first: NDArray, second: NDArray, first_ids: NDArray, second_ids: NDArray) -> csr_array:
     """Return the Jaccard overlaps of the particles of two label maps, in the order of their ids, as a sparse array."""
-    top = int(max(first.max(initial=0), second.max(initial=0), first_ids.max(initial=0), second_ids.max(initial=0))) + 1
-    areas = [np.bincount(one.ravel(), minlength=top) for one in (first, second)]
-    both = (first > 0) & (second > 0)
-    codes, counts = np.unique(first[both].astype(np.int64) * top + second[both], return_counts=True)
-    a, b = np.divmod(codes, top)
-    shared = counts / (areas[0][a] + areas[1][b] - counts)
-    places = []
-    for ids in (first_ids, second_ids):
-        place = np.full(top, -1)
-        place[ids] = np.arange(len(ids))
-        places.append(place)
-    rows, cols = places[0][a], places[1][b]
+    found = matching.overlaps(first, second)
+    rows, cols = (
+        _places(ids, present)[index]
+        for ids, present, index in (
+            (first_ids, found.true_ids, found.true_index), (second_ids, found.pred_ids, found.pred_index),
+        )
+    )  # fmt: skip
     good = (rows >= 0) & (cols >= 0)
-    return coo_array((shared[good], (rows[good], cols[good])), shape=(len(first_ids), len(second_ids))).tocsr()
+    return coo_array((found.iou[good], (rows[good], cols[good])), shape=(len(first_ids), len(second_ids))).tocsr()
+
+
+def _places(ids: NDArray, present: NDArray) -> NDArray[np.int64]:
+    """Return where each label that is present stands among `ids`; -1 if it does not."""
+    if not len(ids):
+        return np.full(len(present), -1)
+    order = np.argsort(ids, kind="stable")
+    at = order[np.searchsorted(ids, present, sorter=order).clip(max=len(ids) - 1)]
+    return np.where(np.asarray(ids)[at] == present, at, -1)
 
 
 def _one_pixel_size(
@@ -186,18 +192,14 @@ def _borders(frames: list[pd.DataFrame]) -> list[NDArray[np.bool_]] | None:
     if not all("touches_border" in frame for frame in frames if len(frame)):
         return None
     none = np.zeros(0, dtype=bool)
-    return [frame["touches_border"].to_numpy(bool) if len(frame) else none for frame in frames]
-
-
-def _ids(frame: pd.DataFrame) -> NDArray[np.int64]:
-    return frame["label"].to_numpy(np.int64)
+    return [as_flags(frame, "touches_border") if len(frame) else none for frame in frames]
 
 
 def _frames(tables: pd.DataFrame | Sequence[pd.DataFrame | None]) -> tuple[list[int], list[pd.DataFrame]]:
     if isinstance(tables, pd.DataFrame):
         if "frame" not in tables:
             raise InputError("the table has no column 'frame'; expected one, or a list with a table for each frame")
-        split = [(int(number), group) for number, group in _by_frame(tables)]
+        split = list(_by_frame(tables))
     else:
         split = [(number, frame) for number, frame in enumerate(tables) if frame is not None]
     for number, frame in split:
@@ -218,10 +220,8 @@ def _frames(tables: pd.DataFrame | Sequence[pd.DataFrame | None]) -> tuple[list[
 
 
 def _by_frame(table: pd.DataFrame) -> Any:
-    frames = as_numbers(table, ["frame"])
-    if not (frames == np.round(frames)).all():
-        raise InputError("the column 'frame' holds something else than whole numbers; expected each row's frame")
-    return table.groupby("frame", sort=True)
+    # By their values: frame numbers that are text would come in the order of the alphabet.
+    return table.groupby(whole_numbers(table, "frame"), sort=True)
 
 
 def _diameter_column(frames: list[pd.DataFrame]) -> str:
@@ -251,13 +251,14 @@ def _label_maps(
     if isinstance(tables, pd.DataFrame) or len(labels) != len(tables):  # pyright: ignore[reportArgumentType]
         raise InputError("labels do not fit the tables; expected a list of tables and one label map for each")
     maps = [
-        one.labels if isinstance(one, Instances) else np.asarray(one)
+        one.labels if isinstance(one, Instances) else check_labels(one)
         for one, table in zip(labels, tables, strict=True)  # pyright: ignore[reportArgumentType]
         if table is not None
     ]
-    for one, frame in zip(maps, frames, strict=True):
-        if one.ndim != 2 or one.dtype.kind not in "iu" or "label" not in frame:
-            raise InputError("a label map is no 2-D array of whole numbers, or its table has no column 'label'")
+    if not all("label" in frame for frame in frames):
+        raise InputError(
+            "there are label maps but a table has no column 'label'; expected the particle's value on them"
+        )
     for first, second in pairwise(maps):
         if first.shape != second.shape:
             raise InputError(f"label maps have shapes {first.shape} and {second.shape}; expected one shape")
