@@ -49,12 +49,13 @@ def test_diffusion_is_unbiased_and_its_interval_covers(noise, exposures):
 
 def test_the_interval_of_all_particles_together_covers():
     """Sixty short tracks with a large localisation error, in which the term of 1 / N^2 counts."""
-    expected, inside = PIXEL_NM**2 / (2 * INTERVAL_S), []
+    expected, found = PIXEL_NM**2 / (2 * INTERVAL_S), []
     for seed in range(200):
         last = diffusion(movie_of(brownian(np.random.default_rng(seed), n=60, frames=6, noise=3.0))).iloc[-1]
-        low, high = last.filter(regex="^diffusion_(low|high)")
-        inside.append(low < expected < high)
-    assert np.mean(inside) > 0.91
+        found.append(last.filter(regex="^diffusion_"))
+    value, low, high = np.transpose(found)
+    assert 0.93 < np.mean((low < expected) & (expected < high)) < 0.99
+    assert np.mean(high - low) / 2 / 1.95996 == pytest.approx(np.std(value), rel=0.08)
 
 
 def test_steps_over_gaps_do_not_count():
