@@ -19,7 +19,7 @@ import torch
 from cs_recon.wavelets import soft_threshold
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -53,13 +53,13 @@ def shrink(wavelet: OrthogonalWavelet, thresholds: Sequence[Tensor | float]) -> 
 def ista(
     x: Tensor,
     gradient: Callable[[Tensor], Tensor],
-    proxes: Sequence[Callable[[Tensor], Tensor]],
+    proxes: Iterable[Callable[[Tensor], Tensor]],
     step: float = 1.0,
-) -> Tensor:
-    """Run one ISTA step for each of `proxes` (which may change from step to step), from `x`."""
+) -> Iterator[Tensor]:
+    """Yield the iterates of ISTA from `x`, one for each of `proxes`, which may change from step to step or never end."""
     for prox in proxes:
         x = ista_step(x, gradient, prox, step)
-    return x
+        yield x
 
 
 def fista(

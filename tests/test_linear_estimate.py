@@ -104,7 +104,7 @@ def test_an_untrained_network_that_starts_there_is_ista_from_there():
     network = UnrolledISTA(UnrolledConfig(steps=3, widths=(8,), levels=2, start="smooth"))
     batch = make_batch([scan_of()[1]], multiple=8)
     proxes = [shrink(network.wavelet, step.thresholds(batch.noise)) for step in network.steps]
-    solved = ista(linear_estimate(batch), lambda x: batch.scan.gradient(x, batch.y), proxes)
+    *_, solved = ista(linear_estimate(batch), lambda x: batch.scan.gradient(x, batch.y), proxes)
     with torch.inference_mode():
         assert torch.equal(network(batch).image, solved)
 

@@ -118,7 +118,7 @@ def test_fista_and_ista_reach_the_same_minimum_and_satisfy_its_optimality(scan):
     def gradient(x):
         return operator.gradient(x, y)
 
-    slow = ista(torch.zeros_like(y), gradient, [prox] * 4000)
+    *_, slow = ista(torch.zeros_like(y), gradient, [prox] * 4000)
     fast = next(x for i, x in enumerate(fista(torch.zeros_like(y), gradient, prox)) if i == 400)
     objectives = [
         float(0.5 * ((operator.A(x) - y) ** 2).sum() + 0.1 * sum(c.abs().sum() for c in transform.analysis(x)[1:]))

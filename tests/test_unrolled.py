@@ -28,20 +28,19 @@ def test_an_untrained_network_is_k_solver_iterations_exactly(batch):
     torch.manual_seed(0)
     network = UnrolledISTA(SMALL)
     proxes = [shrink(network.wavelet, step.thresholds(batch.noise)) for step in network.steps]
-    solved = ista(batch.x0, lambda x: batch.scan.gradient(x, batch.y), proxes)
+    solved = list(ista(batch.x0, lambda x: batch.scan.gradient(x, batch.y), proxes))
     with torch.inference_mode():
-        assert torch.equal(network(batch).image, solved)
-        assert torch.equal(
-            network(batch, 2).image, ista(batch.x0, lambda x: batch.scan.gradient(x, batch.y), proxes[:2])
-        )
+        assert torch.equal(network(batch).image, solved[-1])
+        assert torch.equal(network(batch, 2).image, solved[1])
 
 
 @pytest.mark.parametrize("options", [{"deep": 2}, {"finest": 2}, {"tied": True}, {"widths": (8,)}])
 def test_variants_start_as_the_solver_too(batch, options):
     network = UnrolledISTA(replace(SMALL, **options))
     proxes = [shrink(network.wavelet, step.thresholds(batch.noise)) for step in network.steps]
+    *_, solved = ista(batch.x0, lambda x: batch.scan.gradient(x, batch.y), proxes)
     with torch.inference_mode():
-        assert torch.equal(network(batch).image, ista(batch.x0, lambda x: batch.scan.gradient(x, batch.y), proxes))
+        assert torch.equal(network(batch).image, solved)
 
 
 def test_tied_steps_share_the_refinement_and_nothing_else():

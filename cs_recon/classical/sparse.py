@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,7 +10,7 @@ import torch
 from cs_recon.admm import admm
 from cs_recon.classical.driver import Plan, depth, log_grid, reconstruct_by
 from cs_recon.classical.iterate import Solver, misfit
-from cs_recon.ista import fista, ista_step, shrink
+from cs_recon.ista import fista, ista, shrink
 from cs_recon.reconstruction import Reconstruction, reconstructors
 from cs_recon.stationary import StationaryWavelet
 from cs_recon.transforms import dct2, idct2
@@ -266,18 +267,13 @@ def orthogonal_solver(transform: OrthogonalWavelet, decay: float, step: float, *
         def gradient(x: Tensor) -> Tensor:
             return scan.gradient(x, y)
 
-        for x in fista(start[0], gradient, prox, step) if accelerated else _ista(start[0], gradient, prox, step):
+        steps = fista(start[0], gradient, prox, step) if accelerated else ista(start[0], gradient, repeat(prox), step)
+        for x in steps:
             details = transform.analysis(x)[1:]
             penalty = sum((t * d.abs()).sum(dim=(1, 2, 3)) for t, d in zip(thresholds, details, strict=True))
             yield (x,), misfit(scan, x, y) + penalty
 
     return solver
-
-
-def _ista(x: Tensor, gradient, prox, step: float) -> Iterator[Tensor]:
-    while True:
-        x = ista_step(x, gradient, prox, step)
-        yield x
 
 
 def _orthogonal(
