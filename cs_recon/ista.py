@@ -56,7 +56,7 @@ def ista(
     proxes: Iterable[Callable[[Tensor], Tensor]],
     step: float = 1.0,
 ) -> Iterator[Tensor]:
-    """Yield the iterates of ISTA from `x`, one for each of `proxes`, which may change from step to step or never end."""
+    """Yield the iterates of ISTA from `x`, one for each of `proxes`, which may change from step to step, or not end."""
     for prox in proxes:
         x = ista_step(x, gradient, prox, step)
         yield x
