@@ -23,8 +23,9 @@ SIGMA_LIMITS = (0.25, 4.0)
 """How far the factor on sigma may move: little is known about it where the noise rules."""
 _LIKELY = 0.5
 """How well the square of that factor must be known to be believed: by this standard error (relative, above 1), half."""
-_SIGNIFICANT = 2.0
-"""How many standard errors better the weights must be to be kept: a smaller gain may be luck."""
+_SIGNIFICANT = 2.5
+"""How many standard errors better the weights must be to be kept: a smaller gain may be luck, also since they are the
+best of several looks at the same samples."""
 
 
 class Chooser:
@@ -63,6 +64,7 @@ class Chooser:
         # One set of weights for all looks, so that they differ by the errors alone.
         errors, variances, noise = self._predict()
         share = torch.cat([item.share for item in self.items]).double() / len(self.items)
+        self.blocks = torch.cat([item.block for item in self.items])
         self.weights = share / (noise + temperature**2 * variances + 1e-6)
         self.first = self.weights * errors
         self.before = self.score = float(self.first.sum())
@@ -109,12 +111,12 @@ class Chooser:
         """Return the best weights, or the first ones if they are not surely better, and the factor on sigma."""
         self.network.load_state_dict(self.best)
         errors, variances, noise = self._predict()
-        gain = self.first - self.weights * errors
+        gain = by_block(self.first - self.weights * errors, self.blocks)
         # The standard error of a sum of independent terms.
-        if float(gain.sum()) <= _SIGNIFICANT * float(gain.std()) * gain.numel() ** 0.5:
+        if gain.numel() < 2 or float(gain.sum()) <= _SIGNIFICANT * float(gain.std()) * gain.numel() ** 0.5:
             self.best_step, self.score = 0, self.before
             return self.start, 1.0
-        return self.best, sigma_factor(errors, self.temperature**2 * variances, noise)
+        return self.best, sigma_factor(errors, self.temperature**2 * variances, noise, self.blocks)
 
     @torch.inference_mode()
     def _predict(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -128,15 +130,23 @@ class Chooser:
         return errors, variances, noise
 
 
-def sigma_factor(errors: Tensor, variances: Tensor, noise: Tensor) -> float:
+def by_block(terms: Tensor, blocks: Tensor) -> Tensor:
+    """Return the sums of terms (N,) over the blocks (N,) that they belong to, one for each block that has some."""
+    numbers = torch.unique(blocks, return_inverse=True)[1]
+    return terms.new_zeros(int(numbers.max()) + 1).index_add(0, numbers, terms)
+
+
+def sigma_factor(errors: Tensor, variances: Tensor, noise: Tensor, blocks: Tensor) -> float:
     r"""Return the factor :math:`T` with which noise and :math:`T^2 s^2` together explain squared errors :math:`e^2`.
 
     By weighted moments, :math:`T^2 = \sum w (e^2 - \sigma_n^2) / \sum w s^2`, which no shape of the noise biases;
-    drawn towards 1 as far as their standard error leaves it open, and within `SIGMA_LIMITS`.
+    drawn towards 1 as far as their standard error leaves it open, and within `SIGMA_LIMITS`. All shapes (N,); what is
+    in one of `blocks` counts as one observation.
     """
     weights = 1 / (noise + variances + 1e-6).square()
     scale = (weights * variances).sum()
     squared = (weights * (errors - noise)).sum() / scale
-    standard_error = (weights * (errors - noise - squared * variances)).square().sum().sqrt() / scale
+    left = by_block(weights * (errors - noise - squared * variances), blocks)
+    standard_error = left.square().sum().sqrt() / scale
     trust = _LIKELY**2 / (_LIKELY**2 + (standard_error / squared.clamp(min=1)).square())
     return float((1 + trust * (squared - 1)).clamp(SIGMA_LIMITS[0] ** 2, SIGMA_LIMITS[1] ** 2).sqrt())

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LEAST_SAMPLES = 100
+BLOCK_PX = 8
+"""Side of the blocks that are taken for independent of one another."""
 _LEAST_SEEN, _LEAST_HELD = 8, 2
 _TRIES = 200
 _HELD_SHARES = (0.1, 0.5)
@@ -51,6 +53,9 @@ class HeldOut:
         Their values and the variance of their noise, in the order of `held`.
     share : Tensor, shape (N,)
         How much each counts; those of all sum to 1.
+    block : Tensor of int, shape (N,)
+        Which part of which scan it lies in (`BLOCK_PX`): crops overlap, and errors nearby are alike, so that what is in
+        one block counts as one observation.
     """
 
     batch: ScanBatch
@@ -58,10 +63,11 @@ class HeldOut:
     values: Tensor
     variance: Tensor
     share: Tensor
+    block: Tensor
 
     def to(self, device: torch.device | str) -> HeldOut:
         """Return it on another device."""
-        tensors = (self.held, self.values, self.variance, self.share)
+        tensors = (self.held, self.values, self.variance, self.share, self.block)
         return HeldOut(self.batch.to(device), *(tensor.to(device) for tensor in tensors))
 
 
@@ -73,6 +79,7 @@ class _Crop:
     values: NDArray
     variance: NDArray
     share: NDArray
+    block: NDArray
 
 
 class HeldOutScans:
@@ -108,6 +115,7 @@ class HeldOutScans:
             for index, scan in enumerate(self.scans)
         ]
         self.noise = [_noise_map(scan, scan.mask & ~kept) for scan, kept in zip(self.scans, self.kept, strict=True)]
+        self.blocks = _numbered_blocks([scan.shape for scan in self.scans])
         self.side = min(crop, *(min(scan.shape) for scan in self.scans))
         self.multiple = multiple
 
@@ -137,7 +145,7 @@ class HeldOutScans:
                 seen = judged = usable & ~kept & ~held
             if seen.sum() < _LEAST_SEEN or held.sum() < _LEAST_HELD or judged.sum() < _LEAST_HELD:
                 continue
-            arrays = [scan.values[place], self.noise[index][place], seen, held, judged]
+            arrays = [scan.values[place], self.noise[index][place], seen, held, judged, self.blocks[index][place]]
             if scan.exposure is not None:
                 arrays.append(scan.exposure[place])
             if not validation:
@@ -166,7 +174,8 @@ class HeldOutScans:
         values = (stack([crop.values for crop in crops]) - batch.offset) / batch.scale
         variance = stack([crop.variance for crop in crops]) / batch.scale.square()
         share = shares[held] / shares.sum()
-        return HeldOut(batch, held, values[held].float(), variance[held].float(), share.float())
+        block = stack([crop.block for crop in crops])[held].long()
+        return HeldOut(batch, held, values[held].float(), variance[held].float(), share.float(), block)
 
 
 def _corrupted(
@@ -177,6 +186,7 @@ def _corrupted(
     seen: NDArray,
     held: NDArray,
     judged: NDArray,
+    block: NDArray,
     exposure: NDArray | None = None,
 ) -> _Crop:
     """Return a crop whose seen samples are noisier, and what judges it; `noise` is each sample's standard deviation."""
@@ -196,7 +206,18 @@ def _corrupted(
         np.where(held, values, values - extra / _ALPHA),
         noise**2 * np.where(held, 1.0, 1 + 1 / _ALPHA**2),
         held * ((1 - ratio) / held.sum()) + judged * (ratio / judged.sum()),
+        block,
     )
+
+
+def _numbered_blocks(shapes: Sequence[tuple[int, int]]) -> list[NDArray[np.int64]]:
+    """Return for each scan the number of the block that a pixel lies in, counted through all scans."""
+    numbered, first = [], 0
+    for rows, cols in shapes:
+        across = -(-cols // BLOCK_PX)
+        numbered.append(first + np.add.outer(np.arange(rows) // BLOCK_PX * across, np.arange(cols) // BLOCK_PX))
+        first += -(-rows // BLOCK_PX) * across
+    return numbered
 
 
 def _with_noise(scan: Measurement) -> Measurement:

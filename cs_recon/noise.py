@@ -21,6 +21,8 @@ _MAD_TO_SIGMA = 1.4826
 _NEIGHBOURS = 12
 _MOST_BINS, _FEWEST_PAIRS = 8, 40
 _MOST_SAMPLES = 50_000
+_FEWEST_A_LEVEL, _LEVEL_TOLERANCE = 8, 1e-3
+"""Samples of a level, in the mean, from which on levels are taken for steps, and how far they may lie off them."""
 
 
 def estimate_noise(measurement: Measurement) -> float:
@@ -33,7 +35,8 @@ def estimate_noise(measurement: Measurement) -> float:
     .. math:: \gamma(d) = \sigma^2 + a\,d^p, \quad \sigma^2 \ge 0,\ a \ge 0
 
     is fitted to the pairs of near samples, binned by distance, with the power :math:`p` (1, 1.5 or 2) that fits best.
-    All by the median absolute deviation, which edges move little.
+    All by the median absolute deviation, which edges move little. Counts, which come in steps, are spread over their
+    steps first.
 
     Returns
     -------
@@ -54,6 +57,27 @@ def estimate_noise(measurement: Measurement) -> float:
     0.5
     """
     values, mask = measurement.values, measurement.mask
+    step = _step(measurement.samples)
+    if step:
+        # Between whole counts the median of differences would jump: spread each evenly over its step.
+        values = values + np.random.default_rng(0).uniform(-step / 2, step / 2, values.shape)
+    found = _scatter(values, mask)
+    return float(np.sqrt(max(found**2 - step**2 / 12, 0.0)))
+
+
+def _step(samples: NDArray[np.float64]) -> float:
+    """Return the step between the levels that samples take where they are few, as of counted electrons, else 0."""
+    part = samples[:: max(1, len(samples) // _MOST_SAMPLES)]
+    levels = np.unique(part)
+    if not 2 <= len(levels) <= len(part) // _FEWEST_A_LEVEL:
+        return 0.0
+    step = float(np.diff(levels).min())
+    number = (levels - levels[0]) / step
+    return step if np.abs(number - np.rint(number)).max() < _LEVEL_TOLERANCE else 0.0
+
+
+def _scatter(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> float:
+    """Return the standard deviation of the noise of the values under a mask."""
     triples = mask[:, :-2] & mask[:, 1:-1] & mask[:, 2:]
     if np.count_nonzero(triples) >= _ENOUGH:
         second = values[:, :-2] - 2 * values[:, 1:-1] + values[:, 2:]
@@ -61,7 +85,7 @@ def estimate_noise(measurement: Measurement) -> float:
     positions = np.argwhere(mask)
     if len(positions) < 3:
         return 0.0
-    return _nugget(positions, measurement.samples)
+    return _nugget(positions, values[mask])
 
 
 def estimate_noise_unexposed(measurement: Measurement) -> float:

@@ -26,7 +26,8 @@ class RingCorrelation:
     Attributes
     ----------
     frequency : ndarray, shape (K,)
-        Mean spatial frequency of each ring's members in cycles per pixel, above 0 and up to 0.5 (Nyquist).
+        Mean spatial frequency of each ring's members in cycles per pixel, above 0 and up to about 0.5 (Nyquist): half
+        a ring lies beyond.
     correlation : ndarray, shape (K,)
         Correlation of the two images on each ring, -1 to 1; 0 where either has nothing.
     members : ndarray of int, shape (K,)

@@ -19,7 +19,7 @@ from simulate.atomic import atomic_path
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -29,6 +29,8 @@ T = TypeVar("T", bound=np.generic)
 Frame = tuple["NDArray[np.float32]", "NDArray[np.int32]"]
 """Maps (C, h, w) and label map (H, W)."""
 LARGEST_HALF = 60000.0
+DRAWING = 2
+"""Raised with every change of how images and labels are drawn, so that none drawn before is taken for one of now."""
 
 
 class FramePool:
@@ -49,15 +51,23 @@ class FramePool:
         The frames' seed.
     mapping : {"reconstruct", "features"}
         Whether the maps are images or the features of the shipped reconstruction network.
+    sources : sequence of str
+        What else frames are drawn from: the split, and the names of its real images.
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], config: SceneData, seed: int, mapping: str = RECONSTRUCT
+        self,
+        folder: str | os.PathLike[str],
+        config: SceneData,
+        seed: int,
+        mapping: str = RECONSTRUCT,
+        sources: Sequence[str] = (),
     ) -> None:
         self.mapping = mapping
         recon = config.recon if mapping == RECONSTRUCT else UNROLLED
         learned = load_network(recon).info if recon in (UNROLLED, INPAINTING) else {}
         what = {**asdict(config), "distinct": None, "seed": seed, "mapping": mapping, **learned}
+        what |= {"drawing": DRAWING, "sources": list(sources)}
         described = json.dumps(what, sort_keys=True)
         self.folder = Path(folder) / hashlib.sha256(described.encode()).hexdigest()[:12]
         self.distinct, self.seed = config.distinct, seed

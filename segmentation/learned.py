@@ -209,7 +209,7 @@ def load_segmenter(
     return loaded
 
 
-@lru_cache(maxsize=6)
+@lru_cache(maxsize=16)
 def _load(method: str, path: str, written: float, device: torch.device) -> LoadedSegmenter:
     weights = read_weights(path, (method,))
     settings = dict(weights.config)

@@ -152,9 +152,14 @@ class LabelledScenes(Dataset[Sample]):
     ) -> None:
         self.config, self.seed, self.length, self.mapping, self.depth = config, seed, length, mapping, depth
         self.real = [item for folder in config.real_folders for item in labelled_images(folder, split)]
+        if config.real_folders and config.real_share and split == "train" and not self.real:
+            raise InputError(
+                f"none of the images of {', '.join(map(str, config.real_folders))} belongs to the training split; "
+                "expected labelled images (images/NAME.*, labels/NAME.png), of which four in five do"
+            )
         self.pool = None
         if pool is not None and config.distinct > 0 and mapping != SPARSE:
-            self.pool = FramePool(pool, config, seed, mapping)
+            self.pool = FramePool(pool, config, seed, mapping, [split, *(item.name for item in self.real)])
 
     def __len__(self) -> int:
         return self.length
@@ -179,6 +184,7 @@ class LabelledScenes(Dataset[Sample]):
                 frame, labels, simulated = self._frame(rng)
                 if rng.random() < self.config.annotated_share:
                     frame, labels = annotate(frame, labels, rng)
+                frame = self._changed(frame, rng)
                 scan, counts = self._scan(frame, rng)
             except InputError:
                 continue  # particles that found no room, or a blank crop: draw another
@@ -196,11 +202,15 @@ class LabelledScenes(Dataset[Sample]):
         scene = make_scene(draw(rng, (self.config.size, self.config.size)), rng=rng)
         return scene.frame, scene.labels, True
 
-    def _scan(self, frame: NDArray[np.float32], rng: np.random.Generator) -> tuple[Measurement, float | None]:
+    def _changed(self, frame: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+        """Return the frame blurred or inverted, or as it is: what it shows of a particle changes with it."""
         if rng.random() < self.config.blur_share:
             frame = np.asarray(gaussian_filter(frame, np.exp(rng.uniform(np.log(0.3), np.log(4.0)))), dtype=np.float32)
         if rng.random() < self.config.inverted_share:
             frame = np.asarray(frame.max() - frame, dtype=np.float32)
+        return frame
+
+    def _scan(self, frame: NDArray[np.float32], rng: np.random.Generator) -> tuple[Measurement, float | None]:
         kind = rng.random()
         noisy = kind < self.config.noisy_share + 0.85 * self.config.sparse_share
         counts = float(np.exp(rng.uniform(np.log(12), np.log(2000)))) if noisy else None

@@ -46,6 +46,10 @@ class Freezing:
     def __post_init__(self) -> None:
         check_count(self.train_last, "train_last", 0)
         check_count(self.unfreeze_every, "unfreeze_every", 0)
+        if self.unfreeze_every and not self.train_last:
+            raise InputError(
+                "unfreeze_every adds stages to train_last, which is 0: all are trained; give both, or none"
+            )
 
     def trained_at(self, step: int, n_stages: int) -> int:
         """Return how many of the last stages are trained at a step.

@@ -98,6 +98,8 @@ class Measurement:
             object.__setattr__(self, "counts_per_unit", check_positive(self.counts_per_unit, "counts_per_unit"))
         check_within(self.black_level, "black_level", -LARGEST_VALUE, LARGEST_VALUE)
         check_within(self.read_noise, "read_noise", 0, LARGEST_VALUE)
+        for name in ("black_level", "read_noise"):
+            object.__setattr__(self, name, float(getattr(self, name)))
         if self.exposure is not None:
             object.__setattr__(self, "exposure", _exposure(self.exposure, mask))
 

@@ -166,7 +166,7 @@ def _film_frame(config: MovieConfig) -> tuple[tuple[int, int], NDArray[np.float6
     sides = np.array(config.scene.shape)
     path = np.array(config.drift_px) * (config.n_frames - 1)
     spread = 3 * config.step_px * np.sqrt(config.n_frames - 1)
-    margin = np.minimum(np.ceil(spread), sides) + (_SPLINE_REACH + 1 if path.any() else 0)
+    margin = np.minimum(np.ceil(spread), sides) + (_SPLINE_REACH + 1 if any(config.drift_px) else 0)
     height, width = (sides + 2 * margin + np.ceil(np.abs(path))).astype(int).tolist()
     return (height, width), margin + np.maximum(np.ceil(path), 0)
 

@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 import cs_recon
 from cs_recon.adapt import AdaptConfig, adapt, held_out_losses
-from cs_recon.adapt_choice import Chooser, sigma_factor
+from cs_recon.adapt_choice import Chooser, by_block, sigma_factor
 from cs_recon.adapt_data import HeldOutScans
 from cs_recon.checkpoint import load_checkpoint, save_weights
 from cs_recon.networks import NetworkOutput
@@ -143,20 +143,25 @@ def test_sigma_factor_recovers_the_true_one_under_any_noise():
     generator = torch.Generator().manual_seed(0)
     shape = (200_000,)
     spread = 0.2 + torch.rand(shape, generator=generator, dtype=torch.float64)
+    alone = torch.arange(shape[0])
     # Skewed noise of variance `noise`: exponential, less its mean.
     noise = 0.3 + torch.rand(shape, generator=generator, dtype=torch.float64)
     skewed = noise.sqrt() * (torch.empty(shape, dtype=torch.float64).exponential_(generator=generator) - 1)
     for true in (0.5, 1.0, 2.0):
         error = true * spread * torch.randn(shape, generator=generator, dtype=torch.float64) + skewed
-        assert sigma_factor(error.square(), spread.square(), noise) == pytest.approx(true, rel=0.06)
-    few = [tensor[:20] for tensor in (0 * noise, spread.square() / 100, noise)]
+        assert sigma_factor(error.square(), spread.square(), noise, alone) == pytest.approx(true, rel=0.06)
+    few = [tensor[:20] for tensor in (0 * noise, spread.square() / 100, noise, alone)]
     assert sigma_factor(*few) > 0.9, "twenty samples say nothing about a sigma far below the noise"
-    assert sigma_factor(0 * noise, spread.square(), noise) == 0.25
-    assert sigma_factor(1e6 + noise, spread.square(), noise) == 4.0
+    often = [tensor.repeat(1000) for tensor in few]
+    assert sigma_factor(*often) == pytest.approx(sigma_factor(*few)), "nor do they if they are looked at again"
+    assert sigma_factor(0 * noise, spread.square(), noise, alone) == 0.25
+    assert sigma_factor(1e6 + noise, spread.square(), noise, alone) == 4.0
 
 
 def test_adapting_helps_on_unseen_frames_of_the_kind(tmp_path, scans, first_weights):
-    config = dataclasses.replace(QUICK, steps=100, batch_size=4, learning_rate=1e-2, check_every=25)
+    config = dataclasses.replace(
+        QUICK, steps=100, batch_size=4, learning_rate=1e-2, check_every=25, validation_crops=24
+    )
     adapted = adapt(scans, tmp_path, weights=first_weights, config=config, device="cpu")
     assert adapted.after < adapted.before
     assert adapted.best_step > 0
@@ -190,6 +195,21 @@ def test_a_gain_within_its_error_is_luck(tmp_path, scans):
     chooser.best, chooser.best_step = state, 2
     assert chooser.decide()[0] is chooser.start
     assert chooser.best_step == 0
+
+
+def test_looking_at_the_same_samples_again_makes_nothing_surer(tmp_path, scans):
+    """Gains of the same few blocks, met in ever more crops, are no more observations."""
+    data, network, errors = held_out(scans[:1], crop=64), UnrolledISTA(TINY), []
+    for n in (2, 32):
+        chooser = Chooser(
+            network, data.validation(n, (0,)), tmp_path / str(n), temperature=1.0, patience=4, identity="a"
+        )
+        rng = torch.Generator().manual_seed(0)
+        luck = torch.randn(10_000, generator=rng, dtype=torch.float64)[chooser.blocks]
+        gain = by_block(chooser.weights * luck, chooser.blocks)
+        assert len(gain) <= 2 * (64 // 8) ** 2 * 4
+        errors.append(float(gain.std()) * len(gain) ** 0.5 / float(chooser.weights.sum()))
+    assert errors[1] > 0.5 * errors[0]
 
 
 def test_it_stops_when_nothing_gets_better(tmp_path, scans, first_weights):

@@ -201,3 +201,9 @@ def test_bad_arguments_are_one_line(arguments, message, capsys):
 def test_impossible_benches_are_one_line(capsys, arguments, message):
     assert main(arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_sizes_without_intervals_are_not_outside_of_them():
+    rows = judge_sizes(simulated_frames(1, size=96), recon="linear", method="threshold", ratio=0.4)
+    assert sizes_table(rows)["matched"].sum() > 0
+    assert sizes_table(rows)["within interval"].isna().all()

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cs_recon.training import LoopConfig
-from segmentation import average_precision, load_segmenter, measure, segment
+from segmentation import average_precision, load_segmenter, measure, segment, training_data
 from segmentation.mapping import image_maps
 from segmentation.models.mask_rcnn import MaskRCNN, MaskRCNNConfig
 from segmentation.models.regions import MASK_SIZE, mask_targets
@@ -238,3 +238,21 @@ def test_cuda_agrees_with_the_cpu():
     scene = make_scene(SceneConfig(shape=(128, 128), n_particles=6, diameter_nm=12), rng=8)
     on_cpu, on_gpu = (segment(scene.frame, "mask-rcnn", device=device).labels for device in ("cpu", "cuda"))
     assert average_precision(on_cpu, on_gpu, 0.8) == 1
+
+
+def test_labels_are_judged_on_the_frame_that_is_scanned(monkeypatch):
+    """Blurred or inverted, a particle may be one that no scan shows: what is judged is what is scanned."""
+    scanned, judged = [], []
+    real_measure, real_visible = training_data.measure, training_data.visible
+    monkeypatch.setattr(training_data, "measure", lambda f, *a, **k: scanned.append(f) or real_measure(f, *a, **k))
+    monkeypatch.setattr(training_data, "visible", lambda n, f, **k: judged.append(f) or real_visible(n, f, **k))
+    data = SceneData(size=64, inverted_share=1.0, blur_share=1.0, noisy_share=1.0, sparse_share=0.0, recon="linear")
+    LabelledScenes(data, seed=1, length=2)[0]
+    assert len(judged) == 1
+    np.testing.assert_array_equal(scanned[-1], judged[0])
+
+
+def test_a_folder_without_training_images_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(training_data, "labelled_images", lambda folder, split: [])
+    with pytest.raises(InputError, match="belongs to the training split"):
+        LabelledScenes(SceneData(real_folders=("mine",)), seed=1, length=2)

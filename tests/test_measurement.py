@@ -183,3 +183,10 @@ def test_ragged_lists_are_one_line(which):
     arguments = {"values": FRAME, "mask": MASK, "exposure": None, which: [[1.0, 2.0], [3.0]]}
     with pytest.raises(InputError, match=f"{which}: got lists of different lengths"):
         Measurement(**arguments)
+
+
+def test_numbers_of_a_float32_frame_become_pythons():
+    scan = Measurement(
+        FRAME, MASK, black_level=np.float32(0.5), read_noise=np.float32(0.1), counts_per_unit=np.int64(3)
+    )
+    assert {type(one) for one in (scan.black_level, scan.read_noise, scan.counts_per_unit)} == {float}

@@ -372,3 +372,9 @@ def test_limits_that_a_message_gives_are_accepted():
     assert MovieConfig(n_frames=20, drift_nm_per_s=(0, 4 * 128 / 19)).drift_px[1] > 50
     with pytest.raises(InputError, match="expected a MovieConfig"):
         Movie(SPHERES)
+
+
+def test_a_movie_of_one_frame_may_drift():
+    config = MovieConfig(scene=SceneConfig(shape=(48, 64), n_particles=3), n_frames=1, drift_nm_per_s=(1.0, 0.0))
+    (one,) = Movie(config, rng=0)
+    assert one.frame.shape == (48, 64)

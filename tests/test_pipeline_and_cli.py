@@ -172,6 +172,19 @@ def test_a_folder_whose_results_would_overwrite_each_other_is_refused(capsys, tm
     assert not (tmp_path / "out").exists()
 
 
+def test_adapting_takes_folders_as_reconstruct_does(capsys, tmp_path, scene):
+    (tmp_path / "scans").mkdir()
+    for index in range(2):
+        path = simulate.scan_path("random", scene.frame.shape, 0.3, rng=index)
+        scan = simulate.measure(scene.frame, path, peak_counts=50, rng=index)
+        cs_recon.io.write_sparse(tmp_path / "scans" / f"scan{index}.npz", scan)
+    arguments = ("adapt", tmp_path / "scans", "--steps", 1, "--out", tmp_path / "out", "--device", "cpu")
+    status, printed, error = run_main(capsys, *arguments)
+    assert status == 0, error
+    assert "no surely better weights were found" in printed
+    assert (tmp_path / "out" / "unrolled-ista.safetensors").exists()
+
+
 def test_a_folder_does_not_get_its_own_results(capsys, tmp_path, scene):
     np.save(tmp_path / "a.npy", scene.frame)
     for command in ("run", "reconstruct"):
@@ -349,6 +362,8 @@ def test_a_seed_gives_every_frame_positions_and_noise_of_its_own(scene):
         (["--ratio", "0.3", "--seed", "-1"], "seed is -1"),
         (["--ratio", "0.3", "--peak-counts", "1e20"], "at most 1e\\+15"),
         (["--pixel-size-nm", "1e-9"], "another unit"),
+        (["--scheme", "spiral"], "--scheme says how --ratio"),
+        (["--recon", "fista", "--recon-option", "threshold=1e40"], "from 0 to 1e\\+30"),
         (["--pixel-size-nm", "1e20"], "another unit"),
     ],
 )

@@ -166,6 +166,7 @@ def test_run_sub_samples_adaptively(here):
         ("scan --gallery .", "expected a file name that ends in"),
         ("simulate scan --scheme adaptive --reorder hilbert", "leave it out"),
         ("simulate movie --frames 2 --reorder nonsense", "unknown order"),
+        ("scan --compare --out scan.csv", "of one scheme and none was named"),
         ("simulate frame --pixel-size-nm 50", "smaller than 2 pixels"),
         ("simulate frame --n-particles 99999", "expected at most"),
         ("simulate frame --n-particles -1", "n_particles is -1"),
@@ -276,3 +277,13 @@ def test_whole_numbers_of_any_type_count():
     assert simulate.CrystalConfig(n_grains=np.int64(2)).n_grains == 2
     assert len(simulate.Movie(simulate.MovieConfig(n_frames=3.0), 0)) == 3
     assert simulate.SceneConfig(shapes=["sphere"]) == simulate.SceneConfig(shapes=("sphere",))
+
+
+def test_what_an_earlier_scene_left_does_not_pass_for_this_ones(here):
+    scene = "--n-particles 3 --shape 64 64 --name a --out out"
+    assert run(f"simulate frame --peak-counts 5 --seed 1 {scene}") == 0
+    assert (here / "out" / "a_noisy.tif").exists()
+    assert run("simulate scan --scheme random --ratio 0.2 --n-particles 3 --name a --out out") == 0
+    assert not (here / "out" / "a_noisy.tif").exists()
+    assert run(f"simulate frame --seed 2 {scene}") == 0
+    assert {file.name for file in (here / "out").iterdir()}.isdisjoint({"a_noisy.tif", "a_scan.npz", "a_path.csv"})

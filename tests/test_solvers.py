@@ -294,3 +294,16 @@ def test_cuda_agrees_with_the_cpu(method):
     scans = [scan_of(frame, peak_counts=100) for frame in FRAMES]
     for cpu, gpu in zip(*(reconstruct(scans, method, device=device) for device in ("cpu", "cuda")), strict=True):
         assert np.abs(cpu.image - gpu.image).max() < 0.02 * np.ptp(FRAMES[0])
+
+
+@pytest.mark.parametrize("method", ["cls", "iht"])
+def test_a_scan_that_is_done_waits_for_the_others_as_it_is(method):
+    """Of very different scans together, each has the image that it has alone."""
+    frame = 1 + np.sin(np.mgrid[:64, :64][1] / 5) * np.cos(np.mgrid[:64, :64][0] / 7)
+    asked = ((0.5, 500.0), (0.05, 5.0), (0.2, None))
+    scans = [measure(frame, scan_path("random", frame.shape, ratio, rng=1), peak_counts=counts, rng=2)
+             for ratio, counts in asked]  # fmt: skip
+    together = reconstruct(scans, method, device="cpu", batch_size=3)
+    for one, scan in zip(together, scans, strict=True):
+        alone = reconstruct(scan, method, device="cpu").image
+        assert np.abs(one.image - alone).max() < 1e-4 * scan.samples.std()

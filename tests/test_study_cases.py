@@ -54,6 +54,12 @@ def test_a_full_scan_is_one_whatever_the_schemes_and_has_no_rival():
     )
 
 
+def test_full_scans_are_denoised_by_the_network_of_the_sparse_ones_too():
+    config = dataclasses.replace(SMALL, ratios=(0.1,), equal_cost=("dose",), reconstructors=("linear", "unrolled-ista"))
+    rivals = [case.recon.label for case in expand(config) if case.scan.pairing]
+    assert sorted(rivals) == ["full-scan", "unrolled-ista"]
+
+
 def test_noise_free_scans_have_no_rival():
     assert {case.scan.pairing for case in expand(dataclasses.replace(SMALL, doses=(0,), equal_cost=("dose",)))} == {""}
 

@@ -27,7 +27,7 @@ from segmentation.study.frames import frame_specs, load_frame
 from segmentation.study.planner import WAY
 from segmentation.study.planning import full_scan_doses
 from segmentation.study.promise import cheapest, keep_promises
-from simulate import InputError, SceneConfig, make_scene, read_scan
+from simulate import InputError, SceneConfig, make_scene, measure, read_scan, scan_path
 from simulate.support import Support
 
 SCENE = SceneConfig(shape=(64, 64), pixel_size_nm=0.5, n_particles=6, diameter_nm=6.0, diameter_spread=0.1)
@@ -93,6 +93,23 @@ def test_planning_again_runs_nothing_twice(planned, monkeypatch):
 def test_a_plan_needs_noise():
     with pytest.raises(InputError, match="a dose of the study is 0"):
         plan(replace(CONFIG, doses=(0.0, 20.0)), WISH, "unused")
+
+
+@pytest.mark.parametrize("texture", [0.02, 0.1])
+@pytest.mark.parametrize("counts", [None, 200.0])
+@pytest.mark.parametrize(("material", "film_nm"), [("Au", 10.0), ("TiO2", 40.0)])
+def test_scenes_have_the_grain_of_the_film_and_not_the_halo_of_particles(material, film_nm, counts, texture):
+    support = Support(thickness_nm=film_nm, texture=texture, texture_nm=1.0, ramp=0.1)
+    config = SceneConfig(shape=(192, 192), pixel_size_nm=0.5, n_particles=15, diameter_nm=8.0, materials=(material,),
+                         support=support)  # fmt: skip
+    found = []
+    for seed in range(3):
+        scene = make_scene(config, rng=seed)
+        image = scene.frame
+        if counts:
+            image = measure(image, scan_path("raster", image.shape), peak_counts=counts, rng=seed).values
+        found.append(scene_like(image, Instances(scene.labels, pixel_size_nm=0.5)).support.texture)
+    assert np.mean(found) == pytest.approx(texture, rel=0.25)
 
 
 def test_scenes_are_like_the_frame():

@@ -111,6 +111,17 @@ def test_scans_of_equal_cost_are_compared_frame_by_frame(gain, verdict):
     assert verdict in findings(pd.DataFrame([one]))[0]
 
 
+def test_the_better_denoised_full_scan_is_the_rival():
+    rows = paired(0.1)
+    rival = rows[rows["pairing"] == "dose"]
+    better = rival.assign(recon="r", y=rival["y"] + 0.2)
+    others = rival.assign(recon="another network", y=1.0)
+    one = equal_cost(pd.concat([rows, better, others]), "y").iloc[0]
+    assert (one["full_recon"], one["verdict"], one["frames"]) == ("r", "full scan wins", 10)
+    worse = equal_cost(pd.concat([rows, better.assign(y=0.0)]), "y").iloc[0]
+    assert (worse["full_recon"], worse["verdict"]) == ("full-scan", "sparse scan wins")
+
+
 def test_a_failed_scan_of_a_pair_counts_as_nothing():
     rows = paired(0.0)
     rows.loc[rows["pairing"] == "dose", "error"] = "InputError: all values are equal"

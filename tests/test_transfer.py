@@ -188,7 +188,7 @@ class TestCOCO:
         assert list(renamed_from_torchvision(theirs, MaskRCNN(SMALL))) == ["backbone.body.conv1.weight"]
 
 
-@pytest.mark.parametrize("fields", [{"train_last": -1}, {"unfreeze_every": -5}])
+@pytest.mark.parametrize("fields", [{"train_last": -1}, {"unfreeze_every": -5}, {"unfreeze_every": 200}])
 def test_impossible_schedules(fields):
     with pytest.raises(InputError):
         Freezing(**fields)

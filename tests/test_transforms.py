@@ -141,3 +141,11 @@ def test_transforms_on_cuda_equal_the_cpu():
     frame = StationaryWavelet("sym4", 4)
     for transform in (dct2, idct2, differences, frame.analysis):
         torch.testing.assert_close(transform(x.cuda()).cpu(), transform(x), atol=1e-5, rtol=0)
+
+
+def test_a_wavelet_that_is_nearly_orthogonal_is_none():
+    """PyWavelets calls its dmey orthogonal, whose synthesis misses the image by some per cent."""
+    with pytest.raises(InputError, match="unknown orthogonal wavelet 'dmey'"):
+        OrthogonalWavelet("dmey")
+    for name in ("haar", "sym4", "db20", "coif5"):
+        OrthogonalWavelet(name)

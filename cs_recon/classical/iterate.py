@@ -58,7 +58,7 @@ class Solution:
 def run(iterates: Iterator[tuple[State, Tensor]], y: Tensor, iterations: int, tolerance: float) -> Solution:
     """Take iterates until every scan's image changes by less than `tolerance` of its norm, or `iterations` are done.
 
-    A scan that is done keeps its image while others of the batch go on, so that a batch gives what each scan gives by
+    A scan that is done keeps its state while others of the batch go on, so that a batch gives what each scan gives by
     itself. A scan whose objective grows beyond bounds or is not finite stops with its best image.
 
     Parameters
@@ -73,6 +73,7 @@ def run(iterates: Iterator[tuple[State, Tensor]], y: Tensor, iterations: int, to
         Of the relative change, at least 0.
     """
     state, objective = next(iterates)
+    kept = state
     x = best = state[0]
     limit = DIVERGED * torch.maximum(objective, _zero_objective(y)).nan_to_num(0)
     diverged = ~objective.isfinite() | (objective > limit)
@@ -82,18 +83,21 @@ def run(iterates: Iterator[tuple[State, Tensor]], y: Tensor, iterations: int, to
     trace = [objective]
     for count, (state, objective) in enumerate(islice(iterates, min(iterations - 1, sys.maxsize)), start=2):
         trace.append(objective)
+        if len(y) > 1:
+            state = tuple(torch.where(_per_image(done, part), old, part) for old, part in zip(kept, state, strict=True))
+        kept = state
         new = state[0]
         change, size = (new - x).norm(dim=(-1, -2)).flatten(), new.norm(dim=(-1, -2)).flatten()
-        x = torch.where(_per_image(done), x, new)
+        x = torch.where(_per_image(done, new), x, new)
         taken = taken + ~done
         better = ~done & (objective < lowest)
         lowest = torch.where(better, objective, lowest)
-        best = torch.where(_per_image(better), new, best)
+        best = torch.where(_per_image(better, new), new, best)
         diverged = diverged | (~done & ~(objective <= limit))
         done = done | diverged | (change <= tolerance * size.clamp(min=1e-12))
         if count % CHECK_EVERY == 0 and bool(done.all()):
             break
-    x = torch.where(_per_image(diverged), best, x)
+    x = torch.where(_per_image(diverged, x), best, x)
     return Solution(x, state, torch.stack(trace), taken, diverged)
 
 
@@ -101,7 +105,7 @@ def usable(solution: Solution, y: Tensor) -> Tensor:
     """Return the images (B, 1, H, W), but zero for one that diverged before any iterate was better than that."""
     lowest = solution.objective.nan_to_num(torch.inf).amin(dim=0)
     lost = solution.diverged & ~(lowest <= _zero_objective(y))
-    return torch.where(_per_image(lost), 0.0, solution.x)
+    return torch.where(_per_image(lost, y), 0.0, solution.x)
 
 
 def warn_diverged(method: str, name: str) -> None:
@@ -122,5 +126,5 @@ def _zero_objective(y: Tensor) -> Tensor:
     return 0.5 * y.square().sum(dim=(1, 2, 3))
 
 
-def _per_image(flags: Tensor) -> Tensor:
-    return flags[:, None, None, None]
+def _per_image(flags: Tensor, like: Tensor) -> Tensor:
+    return flags.reshape(-1, *[1] * (like.ndim - 1))

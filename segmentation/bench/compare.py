@@ -177,7 +177,10 @@ def compare(
 
 
 def comparison_table(rows: pd.DataFrame, models: Sequence[Model]) -> pd.DataFrame:
-    """Return means over frames by model and condition, with COCO's AP over all particles and the parameters."""
+    """Return means over frames by model and condition, with COCO's AP over all particles and the parameters.
+
+    COCO's AP ranks what lies above each model's operating point, not every detection.
+    """
     by = ["model", "kind", "ratio", "peak_counts"]
     # pandas' type hints do not follow indexing by columns.
     untyped: Any = rows

@@ -54,7 +54,7 @@ KNOBS = (
     Knob("peak_counts", "counts at the brightest pixel", (3, 6, 12, 25, 50, 100, 300)),
     Knob("contrast", "signal of a particle's middle over that of the film", (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)),
     Knob("blur_px", "standard deviation of the blur (px)", (0, 1, 2, 3, 4, 6), log=False),
-    Knob("coverage", "share of the frame under particles", (0.02, 0.05, 0.1, 0.2, 0.3, 0.45), log=False),
+    Knob("coverage", "summed area of the particles over the frame's", (0.02, 0.05, 0.1, 0.2, 0.3, 0.45), log=False),
 )
 """Contrast is set by the thickness of the film, whose signal particles stand on."""
 

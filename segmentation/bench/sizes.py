@@ -86,7 +86,8 @@ def frame_figures(rows: pd.DataFrame) -> dict[str, float]:
 def _figures(rows: Any) -> dict[str, float]:
     true, found = rows["true_px"].dropna(), rows["found_px"].dropna()
     paired = rows.dropna(subset=["true_px", "found_px"])
-    inside = (paired["true_px"] >= paired["low_px"]) & (paired["true_px"] <= paired["high_px"])
+    limited = paired.dropna(subset=["low_px", "high_px"])  # methods without a sigma give no limits
+    inside = (limited["true_px"] >= limited["low_px"]) & (limited["true_px"] <= limited["high_px"])
     return {
         "true": len(true),
         "found": len(found),
@@ -95,5 +96,5 @@ def _figures(rows: Any) -> dict[str, float]:
         "median true (px)": float(true.median()),
         "median found (px)": float(found.median()),
         "median error": float(found.median() / true.median() - 1) if len(true) else np.nan,
-        "within interval": float(inside.mean()) if len(paired) else np.nan,
+        "within interval": float(inside.mean()) if len(limited) else np.nan,
     }

@@ -84,7 +84,7 @@ def _scan_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mask", type=Path, metavar="MASK", help="image or array, non-zero where FRAME was scanned")
     parser.add_argument("--coordinates", type=Path, metavar="CSV", help="scan coordinates of a list of values (.mrc)")
     parser.add_argument("--ratio", type=float, metavar="R", help="sub-sample a full frame to this share of its pixels")
-    parser.add_argument("--scheme", default="random", metavar="NAME", help="scan scheme for --ratio (default random)")
+    parser.add_argument("--scheme", metavar="NAME", help="scan scheme for --ratio (default random)")
     parser.add_argument("--peak-counts", type=float, metavar="N", help="add counting noise: electrons at the brightest")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of scan and noise (default 0)")
 
@@ -283,7 +283,10 @@ def _check_methods(options: argparse.Namespace) -> None:
     pick_device(options.device)
     if hasattr(options, "recon"):
         reconstructors[options.recon]
-        refuse_prior(options.scheme)
+        if options.scheme is not None:
+            refuse_prior(options.scheme)
+            if options.ratio is None:
+                raise InputError("--scheme says how --ratio sub-samples a frame; give both, or leave it out")
         if options.ratio is not None:
             check_ratio(options.ratio)
             if options.mask is not None:

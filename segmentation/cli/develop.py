@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from cs_recon.device import pick_device
+from segmentation.cli.inputs import frames_of
 from segmentation.cli.words import say
 from simulate.errors import InputError, nearest_name
 
@@ -66,6 +67,8 @@ def add_commands(commands: Any) -> None:
     )
     parser.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help="sparse scans, as for 'reconstruct'")
     parser.add_argument("--mask", type=Path, metavar="MASK", help="image or array, non-zero where scanned")
+    parser.add_argument("--coordinates", type=Path, metavar="CSV", help="scan coordinates of a list of values (.mrc)")
+    parser.add_argument("--pixel-size-nm", type=float, metavar="X", help="pixel size, if the file does not know it")
     parser.add_argument("--signal", metavar="NAME", help="which image of a file with several: its title or number")
     parser.add_argument("--grey", action="store_true", help="convert a colour image by luminance")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="checkpoint, log and weights go here")
@@ -126,17 +129,12 @@ def _train_segment(options: argparse.Namespace) -> None:
 
 def _adapt(options: argparse.Namespace) -> None:
     from cs_recon.adapt import AdaptConfig, adapt
-    from cs_recon.io import read_frames
     from cs_recon.learned import NETWORKS
 
     _check_network(options.method, NETWORKS)
     config = AdaptConfig(steps=options.steps, learning_rate=options.learning_rate, seed=options.seed)
     _setup(options)
-    scans = [
-        scan
-        for file in options.scans
-        for scan in read_frames(file, mask=options.mask, grey=options.grey, signal=options.signal)
-    ]
+    scans = [scan for source in options.scans for scan in frames_of(source, options)]
     adapted = adapt(
         scans, options.out, method=options.method, weights=options.init, config=config, device=options.device
     )

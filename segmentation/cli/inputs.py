@@ -29,19 +29,20 @@ def scans_of(options: argparse.Namespace) -> Iterator[Measurement]:
 
     The file is opened and its options are checked at once; frames are read as they are needed.
     """
-    frames = _frames(options)
+    frames = frames_of(options.frame, options)
     if options.ratio is None and options.peak_counts is None:
         return frames
-    scheme, ratio = (options.scheme, options.ratio) if options.ratio is not None else ("raster", 1.0)
+    scheme, ratio = (options.scheme or "random", options.ratio) if options.ratio is not None else ("raster", 1.0)
     return (
         _sub_sample(frame, scheme, ratio, options.peak_counts, *generators)
         for frame, generators in zip(frames, _generators(options.seed), strict=False)
     )
 
 
-def _frames(options: argparse.Namespace) -> Iterator[Measurement]:
+def frames_of(source: Path, options: argparse.Namespace) -> Iterator[Measurement]:
+    """Yield the frames of a file, or of the files of a folder in the order of their numbers."""
     how = {"mask": options.mask, "coordinates": options.coordinates, **read_options(options)}
-    folder = Path(options.frame)
+    folder = Path(source)
     if not folder.is_dir() or folder.suffix.lower() in SUFFIXES:
         return iter_frames(folder, **how)
     if folder.resolve() == Path(options.out).resolve():

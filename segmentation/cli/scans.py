@@ -100,6 +100,10 @@ def _scan(options: argparse.Namespace) -> None:
     if options.scheme is None:
         if not (options.gallery or options.compare):
             raise InputError("no scheme was named; give one, e.g. 'cs-stem scan random', or see 'cs-stem scan --list'")
+        if options.out or options.picture or options.prior:
+            raise InputError(
+                "--out, --picture and --prior are of one scheme and none was named; name it, or leave them"
+            )
         return
     needs_prior = schemes[options.scheme].needs_prior
     if needs_prior and options.prior is None:

@@ -158,6 +158,8 @@ def _scan(options: argparse.Namespace) -> None:
 def _save_scene(scene: Scene, options: argparse.Namespace) -> Path:
     make_folder(options.out)
     stem = options.out / file_stem(options.name)
+    for part in ("noisy.tif", "scan.npz", "path.csv"):  # those of an earlier scene would pass for this one's
+        Path(f"{stem}_{part}").unlink(missing_ok=True)
     size = scene.config.pixel_size_nm
     write_image(f"{stem}_frame.tif", scene.frame, pixel_size_nm=size)
     write_image(f"{stem}_labels.tif", scene.labels, pixel_size_nm=size)

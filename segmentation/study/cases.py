@@ -9,12 +9,13 @@ from functools import cached_property
 from itertools import groupby, product
 from typing import TYPE_CHECKING
 
-from cs_recon.learned import UNROLLED
+from cs_recon.learned import NETWORKS, UNROLLED
 from cs_recon.reconstruction import reconstructors
 from segmentation.mapping import FEATURES, RECONSTRUCT, SPARSE
 from segmentation.methods import segmenters
 from segmentation.shipped import shipped_name
 from segmentation.study.config import ScanChoice
+from segmentation.study.curves import FULL_SCAN_LABEL
 from segmentation.study.frames import FrameSpec, frame_specs
 from segmentation.study.methods import Method, reconstructor_weights, segmenter_weights
 from simulate.errors import InputError
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
     from segmentation.study.config import StudyConfig
 
-FULL_SCAN = Method("full-scan")
-"""How the full scan of an equal-cost pair is denoised."""
+FULL_SCAN = Method(FULL_SCAN_LABEL)
+"""How the full scan of an equal-cost pair is denoised, beside the study's own reconstructions."""
 KEY_LENGTH = 20
 
 
@@ -106,7 +107,7 @@ def expand(config: StudyConfig, note: Callable[[str], object] = lambda text: Non
         If a folder of frames cannot be used, or a network has no weights; these are looked for before anything runs.
     """
     ways = _ways(config, note)
-    rivals = [(FULL_SCAN, segment, mapping) for segment, mapping in _image_segmenters(ways)]
+    rivals = _full_scan_ways(ways)
     frames = frame_specs(config.frames)
     return list(
         dict.fromkeys(
@@ -176,6 +177,12 @@ def _ways(config: StudyConfig, note: Callable[[str], object]) -> list[Way]:
     return sorted(ways, key=lambda way: order.index(way[0]))
 
 
-def _image_segmenters(ways: Sequence[Way]) -> list[tuple[Method, str]]:
-    """Return the segmenters of images among the ways: those that a denoised full scan can be given to."""
-    return list(dict.fromkeys((segment, mapping) for _, segment, mapping in ways if mapping == RECONSTRUCT))
+def _full_scan_ways(ways: Sequence[Way]) -> list[Way]:
+    """Return the ways of the full scan of an equal-cost pair: denoised by BM3D, and by the networks of the sparse ones.
+
+    A trained network on one side and a classical denoiser on the other would compare these, not the scans.
+    """
+    imaged = [way for way in ways if way[2] == RECONSTRUCT]
+    denoised = [(FULL_SCAN, segment, mapping) for _, segment, mapping in imaged]
+    learned = [way for way in imaged if way[0] is not None and way[0].name in NETWORKS]
+    return list(dict.fromkeys([*denoised, *learned]))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+FULL_SCAN_LABEL = "full-scan"
 CELL = ("paired_scheme", "paired_ratio", "peak_counts")
 SPARSE_WINS, FULL_WINS, NO_DIFFERENCE = "sparse scan wins", "full scan wins", "no difference"
 TOO_FEW = "one frame is too few to tell"
@@ -115,24 +116,40 @@ def equal_cost(
     -------
     pandas.DataFrame
         One row for each pairing, scheme, ratio, dose, reconstruction and segmenter: means `sparse` and `full`, their
-        `difference` with `low` and `high`, `frames`, and the `verdict`. A scan that failed counts as 0.
+        `difference` with `low` and `high`, `frames`, the `verdict`, and how the full scan was denoised, `full_recon`:
+        by BM3D or by the sparse one's network, whichever is better in the mean. A scan that failed
+        counts as 0.
     """
     generator = np.random.default_rng(rng)
     table = rows.assign(value=np.where(rows["error"] == "", rows[column].fillna(0.0), 0.0))
     sparse: Any = table[(table["pairing"] == "") & (table["ratio"] < 1) & (table["mapping"] == "reconstruct")]
     full: Any = table[table["pairing"] != ""]
     joined = sparse.merge(full, on=["frame", *CELL, "segmenter"], suffixes=("", "_full"))
+    joined = joined[joined["recon_full"].isin([FULL_SCAN_LABEL]) | (joined["recon_full"] == joined["recon"])]
     found = []
     by = ["pairing_full", *CELL, "recon", "segmenter"]
-    for key, group in joined.groupby(by, sort=False):
+    for key, both in joined.groupby(by, sort=False):
+        better = both.groupby("recon_full", sort=False)["value_full"].mean().idxmax()
+        group = both[both["recon_full"] == better]
         gains = (group["value"] - group["value_full"]).to_numpy(np.float64)
         low, high = _band(gains, level, n_boots, generator)
         verdict = SPARSE_WINS if low > 0 else FULL_WINS if high < 0 else NO_DIFFERENCE
         verdict = TOO_FEW if np.isnan(low) else verdict
         found.append(
-            (*key, group["value"].mean(), group["value_full"].mean(), gains.mean(), low, high, len(gains), verdict)
+            (
+                *key,
+                group["value"].mean(),
+                group["value_full"].mean(),
+                gains.mean(),
+                low,
+                high,
+                len(gains),
+                verdict,
+                better,
+            )
         )
-    names = ["pairing", *CELL, "recon", "segmenter", "sparse", "full", "difference", "low", "high", "frames", "verdict"]
+    told = ["sparse", "full", "difference", "low", "high", "frames", "verdict", "full_recon"]
+    names = ["pairing", *CELL, "recon", "segmenter", *told]
     return pd.DataFrame(found, columns=names)
 
 

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cs_recon.device import pick_device
 from cs_recon.learned import INPAINTING, UNROLLED, load_network
 from cs_recon.reconstruction import Reconstruction, reconstruct
 from segmentation.learned import load_segmenter
@@ -104,7 +105,7 @@ def _run_segmentation(
     try:
         if case.segment.is_network:
             # Loaded before the clock starts; kept from then on.
-            load_segmenter(case.segment.name, weights=_weights(case), mapping=case.mapping)
+            load_segmenter(case.segment.name, weights=_weights(case), mapping=case.mapping, device=pick_device(device))
         began = time.perf_counter()
         found = _segment(case, scan, image, device)
         row: Row = {"seconds_segment": time.perf_counter() - began}
@@ -119,7 +120,7 @@ def _reconstruct(scan: Measurement, case: Case, device: str) -> tuple[Reconstruc
     assert case.recon is not None
     options: dict[str, Any] = dict(case.recon.options)
     if case.recon.name in (UNROLLED, INPAINTING):
-        load_network(case.recon.name, options.get("weights", ""))
+        load_network(case.recon.name, options.get("weights", ""), pick_device(device))
     began = time.perf_counter()
     image = reconstruct(scan, case.recon.name, device=device, **options)
     return image, time.perf_counter() - began

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.ndimage import binary_dilation, gaussian_filter, maximum_filter, minimum_filter
 
+from cs_recon.noise import estimate_noise
 from segmentation.measure import measure
 from simulate.errors import InputError, pixel_size_pair
 from simulate.materials import MATERIALS, MODES
+from simulate.measurement import Measurement
 from simulate.scenes import SceneConfig
 from simulate.support import Support
 
@@ -23,6 +25,9 @@ LEAST_PARTICLES = 3
 BRIGHT, FILM = "Au", "C"
 MEDIAN_CHORD = np.sqrt(0.5)
 """Of a sphere, over its diameter: half of what is seen of it is thicker."""
+GRAIN_PX = 2.0
+"""Scale of the grain that scenes get."""
+_FINE_PX, _COARSE_PX = 1.5, 12.0
 CROWDED = 0.3
 """From this share of particles that touch another on, they are placed without regard to each other."""
 
@@ -85,14 +90,38 @@ def scene_like(image: ArrayLike, found: Instances, *, side: int = LARGEST_SIDE) 
 
 
 def _intensities(image: NDArray[np.float64], labels: NDArray[np.int32]) -> tuple[float, float, float]:
-    """Return the film's and the particles' median intensity, and the film's relative grain."""
+    """Return the film's and the particles' median intensity, and the film's relative grain.
+
+    Medians are of local means: at a few counts the median of single pixels may be 0.
+    """
     outside = np.logical_not(binary_dilation(labels > 0, iterations=2))
     if not outside.any():
         outside = labels == 0
-    film = float(np.median(image[outside])) if outside.any() else float(image.min())
-    smooth = gaussian_filter(image, 1.5) - gaussian_filter(image, 12)
-    low, high = np.quantile(smooth[outside], [0.16, 0.84]) if outside.any() else (0.0, 0.0)
-    return film, float(np.median(image[labels > 0])), float(high - low) / 2 / max(abs(film), 1e-9)
+    film = float(np.median(_mean_over(image, outside, _FINE_PX)[outside])) if outside.any() else float(image.min())
+    inside = labels > 0
+    particle = float(np.median(_mean_over(image, inside, _FINE_PX)[inside]))
+    return film, particle, _grain(image, outside) / max(abs(film), 1e-9)
+
+
+def _grain(image: NDArray[np.float64], film: NDArray[np.bool_]) -> float:
+    """Return the standard deviation of the film's grain, of a scale of 2 pixels, less that of the noise.
+
+    Means are over the film alone: the halo of a bright particle would be far more than any grain.
+    """
+    if not film.any():
+        return 0.0
+    fine, coarse = (_mean_over(image, film, sigma) for sigma in (_FINE_PX, _COARSE_PX))
+    low, high = np.quantile((fine - coarse)[film], [0.16, 0.84])
+    noise = estimate_noise(Measurement(image, film)) if np.ptp(image[film]) > 0 else 0.0
+    # A Gaussian of s leaves 1 / (4 pi s^2) of white noise's variance, t^2 / (t^2 + s^2) of that of grain of scale t.
+    left = ((high - low) / 2) ** 2 - noise**2 / (4 * np.pi * _FINE_PX**2)
+    return float(np.sqrt(max(left, 0.0) * (GRAIN_PX**2 + _FINE_PX**2))) / GRAIN_PX
+
+
+def _mean_over(image: NDArray[np.float64], where: NDArray[np.bool_], sigma: float) -> NDArray[np.float64]:
+    """Return the Gaussian mean about each pixel of what lies in a region."""
+    weight = gaussian_filter(where.astype(np.float64), sigma)
+    return gaussian_filter(np.where(where, image, 0.0), sigma) / np.maximum(weight, 1e-9)
 
 
 def _material(film: float, particle: float, diameter_nm: float) -> str:
@@ -112,7 +141,9 @@ def _support(film: float, particle: float, grain: float, diameter_nm: float, pix
         contrast = float(np.clip((particle - film) / max(film, 1e-9), 0.3, 20.0))
         depth = MEDIAN_CHORD * mode.depth_per_nm(MATERIALS[BRIGHT]) * diameter_nm / contrast
         thickness = float(np.clip(depth / mode.depth_per_nm(MATERIALS[FILM]), 1.0, 5000.0))
-    return Support(thickness_nm=thickness, texture=float(np.clip(grain, 0.01, 0.2)), texture_nm=2 * pixel_nm, ramp=0.1)
+    return Support(
+        thickness_nm=thickness, texture=float(np.clip(grain, 0.01, 0.2)), texture_nm=GRAIN_PX * pixel_nm, ramp=0.1
+    )
 
 
 def _touching(labels: NDArray[np.int32]) -> float:

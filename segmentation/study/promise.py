@@ -110,9 +110,11 @@ def keep_promises(
 
 def _planned(unseen: StudyConfig, best: Choice) -> StudyConfig:
     schemes = unseen.schemes if best.full else (best.scheme,)
+    recons = (best.recon,) if best.recon else unseen.reconstructors
     return replace(
-        unseen, schemes=schemes, ratios=(best.ratio,), doses=(best.peak_counts,), reconstructors=(best.recon,)
-    )
+        unseen, schemes=schemes, ratios=(best.ratio,), doses=(best.peak_counts,), reconstructors=recons,
+        segmenters=(best.segmenter,), mappings=(best.mapping,),
+    )  # fmt: skip
 
 
 def _judged(best: Choice, target: Target, least: str, rows: pd.DataFrame, truth: pd.DataFrame) -> Promise:

@@ -159,7 +159,7 @@ def _accuracy(page: _Page, good: Any) -> None:
         page.say("No case has succeeded yet: there is nothing to draw.")
         return
     n_schemes, n_doses = max(1, plain["scheme"].nunique()), plain["peak_counts"].nunique()
-    size = (2.2 + 2.8 * min(4, n_doses), 1.6 + 2.2 * min(4, n_schemes))
+    size = (2.2 + 2.8 * n_doses, 1.6 + 2.2 * n_schemes)
     caption = f"{LABEL} against sampling ratio."
     table: Any = page.figure("accuracy", size, caption, lambda f: draw_curves(f, plain, ACCURACY, LABEL))
     page.table("accuracy", table)
@@ -195,7 +195,8 @@ def _costs(page: _Page, rows: pd.DataFrame) -> None:
         page.say("The study has no fast full scans beside its sparse ones (equal_cost), or none has run yet.")
         return
     page.say(
-        "Each sparse scan beside a full scan of the same total dose or frame time, denoised. A difference counts where "
+        "Each sparse scan beside a full scan of the same total dose or frame time, denoised by BM3D or by the network "
+        "that reconstructs the sparse one, whichever is better in the mean. A difference counts where "
         "the 95 % interval of the mean difference, frame by frame, leaves 0 out. A scan that failed, or that cannot be "
         "made so cheaply, counts as 0."
     )
@@ -204,7 +205,7 @@ def _costs(page: _Page, rows: pd.DataFrame) -> None:
     chosen = compared[(compared["segmenter"] == segmenter) & (compared["recon"] == recon)]
     n_schemes, n_pairings = chosen["paired_scheme"].nunique(), chosen["pairing"].nunique()
     page.figure(
-        "equal-cost", (2.2 + 2.8 * min(4, n_schemes), 1.9 + 2.4 * n_pairings),
+        "equal-cost", (2.2 + 2.8 * n_schemes, 1.9 + 2.4 * n_pairings),
         f"{LABEL} of sparse scans ({recon}) and full scans of the same cost, {segmenter}; the band is that of their "
         "difference, hung on the sparse curve.",
         lambda f: draw_equal_cost(f, chosen, LABEL),
@@ -221,7 +222,7 @@ def _small(page: _Page, good: Any) -> None:
     table: Any = smallest_found(plain, ["scheme", "ratio", "peak_counts", "recon", "model"])
     first = table[(table["model"] == table["model"].iloc[0]) & (table["recon"] == table["recon"].iloc[0])]
     name = way_name(first["recon"].iloc[0], first["model"].iloc[0])
-    size = (2.2 + 2.8 * min(4, max(1, first["scheme"].nunique() - 1)), 3.6)
+    size = (2.2 + 2.8 * max(1, first["scheme"].nunique() - 1), 3.6)
     caption = f"Diameter from which on half of the particles are found ({name}); open: beyond the sizes there were."
     page.figure("smallest", size, caption, lambda f: draw_smallest(f, first))
     page.table("smallest", table)

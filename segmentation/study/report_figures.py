@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
 MARKERS = "osD^vP*X"
 DOSE_COLOURS = ("#440154", "#31688e", "#35b779", "#b8860b", "#d55e00", "#999999")
-MOST_PANELS = 4
 
 
 def draw_curves(figure: Figure, rows: pd.DataFrame, column: str, label: str) -> pd.DataFrame:
@@ -31,8 +30,8 @@ def draw_curves(figure: Figure, rows: pd.DataFrame, column: str, label: str) -> 
     Full scans stand at a ratio of 1 in every scheme's panel.
     """
     plain: Any = rows[rows["pairing"] == ""]
-    schemes = [name for name in dict.fromkeys(plain["scheme"]) if name != "raster"][:MOST_PANELS] or ["raster"]
-    doses = sorted(set(plain["peak_counts"]))[:MOST_PANELS]
+    schemes = [name for name in dict.fromkeys(plain["scheme"]) if name != "raster"] or ["raster"]
+    doses = sorted(set(plain["peak_counts"]))
     table: Any = bands(plain, column, ["scheme", "ratio", "peak_counts", "recon", "model"])
     ways = list(dict.fromkeys(zip(table["recon"], table["model"], strict=True)))
     panels = figure.subplots(len(schemes), len(doses), squeeze=False, sharex=True, sharey=True)
@@ -53,7 +52,7 @@ def draw_curves(figure: Figure, rows: pd.DataFrame, column: str, label: str) -> 
 
 def draw_equal_cost(figure: Figure, compared: pd.DataFrame, label: str) -> None:
     """Draw a score of sparse scans beside full ones of the same cost: a row a pairing, a column a scheme."""
-    schemes = list(dict.fromkeys(compared["paired_scheme"]))[:MOST_PANELS]
+    schemes = list(dict.fromkeys(compared["paired_scheme"]))
     pairings = list(dict.fromkeys(compared["pairing"]))
     panels = figure.subplots(len(pairings), len(schemes), squeeze=False, sharex=True, sharey=True)
     doses = sorted(set(compared["peak_counts"]))
@@ -82,7 +81,7 @@ def draw_equal_cost(figure: Figure, compared: pd.DataFrame, label: str) -> None:
 
 def draw_smallest(figure: Figure, smallest: pd.DataFrame) -> None:
     """Draw the diameter from which on half of the particles are found: a panel a scheme, a line a dose."""
-    schemes = [name for name in dict.fromkeys(smallest["scheme"]) if name != "raster"][:MOST_PANELS] or ["raster"]
+    schemes = [name for name in dict.fromkeys(smallest["scheme"]) if name != "raster"] or ["raster"]
     doses = sorted(set(smallest["peak_counts"]))
     panels = figure.subplots(1, len(schemes), squeeze=False, sharey=True)[0]
     for axes, scheme in zip(panels, schemes, strict=True):

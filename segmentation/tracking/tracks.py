@@ -121,7 +121,8 @@ def track(
     maps = _label_maps(labels, tables, frames)
     diameters = np.concatenate([one.diameters for one in detections]) if detections else np.zeros(0)
     step = max_step_px if max_step_px is not None else float(np.median(diameters)) if diameters.size else 1.0
-    ids = [] if maps is None else [whole_numbers(frame, "label") for frame in frames]
+    none = np.zeros(0, np.int64)
+    ids = [] if maps is None else [whole_numbers(frame, "label") if len(frame) else none for frame in frames]
     overlap = None if maps is None else lambda i, j: overlaps(maps[i], maps[j], ids[i], ids[j])
     particles = link(detections, step, max_gap=int(max_gap), size_weight=size_weight, overlap=overlap)
     events = find_events(detections, particles, _borders(frames), max_gap=int(max_gap))
@@ -255,7 +256,7 @@ def _label_maps(
         for one, table in zip(labels, tables, strict=True)  # pyright: ignore[reportArgumentType]
         if table is not None
     ]
-    if not all("label" in frame for frame in frames):
+    if not all("label" in frame for frame in frames if len(frame)):
         raise InputError(
             "there are label maps but a table has no column 'label'; expected the particle's value on them"
         )
