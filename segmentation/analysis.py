@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from segmentation.population import Population
 
 
+FEW = 8
+"""Particles below which intervals and tests are shown with a warning, or not at all."""
+
+
 def save_analysis(
     instances: Instances, table: pd.DataFrame, folder: str | os.PathLike[str], stem: str, *, seed: int = 0
 ) -> tuple[Population, Dispersion, dict[str, Path]]:
@@ -82,14 +86,18 @@ def describe_analysis(sizes: Population, arranged: Dispersion) -> str:
     lines = []
     if sizes.sizes.size:
         spread = ", ".join(f"{name.upper()} {_value(sizes, name)}" for name in ("d10", "d50", "d90"))
-        lines.append(f"Diameters in {sizes.unit}, with 95 % intervals: {spread}")
+        lines.append(f"Diameters of whole particles in {sizes.unit}, freed of the border's bias (95 %): {spread}")
+    if 0 < sizes.sizes.size < FEW:
+        lines.append(f"Only {sizes.sizes.size} whole particles: too few to trust these intervals")
     if len(sizes.fits):
         lines.append(
             f"Geometric mean {_value(sizes, 'geometric_mean')} {sizes.unit}, geometric standard deviation "
             f"{_value(sizes, 'geometric_sd')}; best fit: {sizes.fits.index[0]}"
         )
     tested = arranged.summary.get("hard_core_p_L", np.nan)
-    if np.isfinite(tested):
+    if np.isfinite(tested) and sizes.count < FEW:
+        lines.append(f"Only {sizes.count} particles: too few for a test of their arrangement")
+    elif np.isfinite(tested):
         how = "unlike" if tested < 0.05 else "like"
         lines.append(f"Arranged {how} particles placed at random without overlap (L function, p = {tested:.2f})")
     elif sizes.count > 1:

@@ -58,7 +58,7 @@ def test_the_command_writes_it_where_asked(tmp_path, capsys):
     options = ["--segment", "threshold", "--analysis", "--out", tmp_path / "out"]
     status, text, _ = run_main(capsys, "segment", tmp_path / "frame.png", *options)
     assert status == 0
-    assert "Diameters in px" in text
+    assert "Diameters of whole particles in px" in text
     assert (tmp_path / "out" / "frame_dispersion.png").is_file()
     assert (tmp_path / "out" / "frame_population.csv").is_file()
     fits = pd.read_csv(tmp_path / "out" / "frame_fits.csv")

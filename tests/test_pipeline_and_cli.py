@@ -185,6 +185,15 @@ def test_adapting_takes_folders_as_reconstruct_does(capsys, tmp_path, scene):
     assert (tmp_path / "out" / "unrolled-ista.safetensors").exists()
 
 
+def test_zeros_without_a_mask_are_remarked_on(capsys, tmp_path, scene):
+    mask = np.random.default_rng(0).random(scene.frame.shape) < 0.2
+    np.save(tmp_path / "zeros.npy", np.where(mask, scene.frame, 0))
+    np.save(tmp_path / "mask.npy", mask)
+    arguments = ("reconstruct", tmp_path / "zeros.npy", "--recon", "linear", "--out", tmp_path / "out")
+    assert "0 and count as scanned: if they were not, give the --mask" in run_main(capsys, *arguments)[1]
+    assert "give the --mask" not in run_main(capsys, *arguments, "--mask", tmp_path / "mask.npy")[1]
+
+
 def test_a_folder_does_not_get_its_own_results(capsys, tmp_path, scene):
     np.save(tmp_path / "a.npy", scene.frame)
     for command in ("run", "reconstruct"):
@@ -363,6 +372,7 @@ def test_a_seed_gives_every_frame_positions_and_noise_of_its_own(scene):
         (["--ratio", "0.3", "--peak-counts", "1e20"], "at most 1e\\+15"),
         (["--pixel-size-nm", "1e-9"], "another unit"),
         (["--scheme", "spiral"], "--scheme says how --ratio"),
+        (["--mapping", "feature"], "did you mean 'features'"),
         (["--recon", "fista", "--recon-option", "threshold=1e40"], "from 0 to 1e\\+30"),
         (["--pixel-size-nm", "1e20"], "another unit"),
     ],

@@ -1,5 +1,6 @@
 """The README's example runs, and its commands are ones that exist."""
 
+import argparse
 import re
 import shlex
 import shutil
@@ -14,6 +15,7 @@ from PIL import Image
 import cs_recon
 import simulate
 from segmentation.cli import main
+from segmentation.cli.main import _parser as command_line_parser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -21,6 +23,21 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, re.S)
+
+
+def parsers(parser):
+    """Yield a parser and all of its sub-commands'."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for one in action.choices.values():
+                yield from parsers(one)
+
+
+def test_every_command_has_its_help():
+    told = [parser.format_help() for parser in parsers(command_line_parser())]
+    assert len(told) > 25
+    assert any("90 % intervals" in " ".join(text.split()) for text in told)
 
 
 def test_the_python_example_runs_as_it_stands(tmp_path):

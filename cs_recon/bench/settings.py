@@ -74,9 +74,8 @@ def bench_methods(chosen: Sequence[str] = ()) -> list[str]:
     names += list(installed_peers())
     for name in chosen:
         if name not in names:
-            raise InputError(
-                f"unknown method {name!r} of the benchmark{nearest_name(name, names)}; expected of {', '.join(names)}"
-            )
+            hint = nearest_name(name, names)
+            raise InputError(f"unknown method {name!r} of the benchmark{hint}; expected one of {', '.join(names)}")
     return list(dict.fromkeys(chosen)) if chosen else names
 
 

@@ -21,7 +21,7 @@ def add_commands(commands: Any) -> None:
     _add_recon(kinds)
     _add_recon_gpu(kinds)
     segmentation_benches.add_benches(commands, kinds)
-    parser = kinds.add_parser("sigma", help="how often the truth lies within the 90 % intervals, by sampling ratio")
+    parser = kinds.add_parser("sigma", help="how often the truth lies within the 90 %% intervals, by sampling ratio")
     parser.add_argument("--frames", type=int, default=40, metavar="N", help="simulated frames (default 40)")
     parser.add_argument(
         "--generator", default="training", metavar="NAME", help="of frames: bench, ordinary, training or crystal"

@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -19,6 +20,7 @@ from cs_recon.io import provenance, read_frames, write_provenance
 from segmentation.cli.inputs import read_options, scans_of
 from segmentation.cli.movies import movie_options, refuse_movie_options, run_movie
 from segmentation.cli.words import describe, say
+from segmentation.mapping import check_mapping
 from segmentation.measure import measure, summary
 from segmentation.methods import segment, segmenters
 from segmentation.output import analysis_paths
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from segmentation.pipeline import Result
     from simulate.measurement import Measurement
 
+MANY_ZEROS = 0.5
 STAGES = ("reconstruct", "segment", "measure", "write")
 
 
@@ -124,6 +127,7 @@ def _run(options: argparse.Namespace) -> None:
     _check_methods(options)
     scans = scans_of(options)
     first = next(scans)
+    _remark_on_zeros(first)
     others = _others(scans)
     if others is None:
         refuse_movie_options(options)
@@ -144,6 +148,13 @@ def _run_frame(first: Measurement, options: argparse.Namespace) -> None:
         say(report(result))
         _analyse(result.instances, result.table, options)
         say(f"\nFigure: {paths['figure']}\nTable:  {paths['table']}")
+
+
+def _remark_on_zeros(scan: Measurement) -> None:
+    """Say that most pixels of a full frame are 0, which is likely a sparse scan whose mask was not told."""
+    zeros = float(np.mean(scan.values == 0))
+    if scan.mask.all() and zeros > MANY_ZEROS:
+        say(f"{zeros:.0%} of the pixels are exactly 0 and count as scanned: if they were not, give the --mask\n")
 
 
 def _others(scans: Iterator[Measurement]) -> Iterator[Measurement] | None:
@@ -187,6 +198,7 @@ def _chain(scan: Measurement, options: argparse.Namespace, progress: _Progress) 
 def _reconstruct(options: argparse.Namespace) -> None:
     _check_methods(options)
     scans = list(scans_of(options))
+    _remark_on_zeros(scans[0])
     with output_folder(options.out):
         _write_reconstructions(scans, options)
 
@@ -293,6 +305,8 @@ def _check_methods(options: argparse.Namespace) -> None:
                 raise InputError("--ratio and --mask were both given; give one: --ratio makes a scan, --mask has one")
     if hasattr(options, "segment"):
         segmenters[options.segment]
+        if options.mapping:
+            check_mapping(options.mapping)
 
 
 def _recon_choices(options: argparse.Namespace) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def add_commands(commands: Any) -> None:
         "study", help="accuracy, time and dose over schemes, ratios, doses and methods; goes on after a kill"
     )
     parser.add_argument("config", nargs="?", type=Path, metavar="CONFIG.toml", help="what to sweep over")
-    parser.add_argument("--preset", metavar="NAME", help="a shipped study instead: quick or paper")
+    parser.add_argument("--preset", metavar="NAME", help="a shipped study instead: quick, paper or plan")
     parser.add_argument("--out", type=Path, default=Path("cs-stem-study"), metavar="DIR", help="rows go here")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="local processes (1: this one)")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="run on a Dask cluster: tcp://host:8786")
@@ -35,7 +35,7 @@ def _study(options: argparse.Namespace) -> None:
     from segmentation.study.store import ROWS
 
     if (options.config is None) == (options.preset is None):
-        raise InputError("expected either a configuration file or --preset quick or paper")
+        raise InputError("expected either a configuration file or --preset quick, paper or plan")
     check_count(options.workers, "--workers", 1)
     if options.scheduler is not None and options.workers > 1:
         raise InputError("--workers and --scheduler both say where to run; expected one of them")

@@ -30,7 +30,7 @@ def describe(table: pd.DataFrame) -> str:
     sizes = table[f"equivalent_diameter_{unit}"]
     low, high = sizes.quantile([0.1, 0.9])
     cut = int(as_flags(table, "touches_border").sum())
-    remark = f"; the border cuts {cut} of them, which count as what is seen" if cut else ""
+    remark = f"; the border cuts {cut} of these, of which only what is seen is measured" if cut else ""
     return (
         f"{count(len(table), 'particle')}, median diameter {sizes.median():.2f} {unit} "
         f"(D10 {low:.2f}, D90 {high:.2f} {unit}){remark}"

@@ -207,7 +207,7 @@ def _costs(page: _Page, rows: pd.DataFrame) -> None:
     page.figure(
         "equal-cost", (2.2 + 2.8 * n_schemes, 1.9 + 2.4 * n_pairings),
         f"{LABEL} of sparse scans ({recon}) and full scans of the same cost, {segmenter}; the band is that of their "
-        "difference, hung on the sparse curve.",
+        "difference, about the full scan's line: where the sparse one lies outside, they differ.",
         lambda f: draw_equal_cost(f, chosen, LABEL),
     )  # fmt: skip
     page.table("equal-cost", compared)

@@ -67,7 +67,8 @@ def draw_equal_cost(figure: Figure, compared: pd.DataFrame, label: str) -> None:
                 axes.plot(x, curve["sparse"], "o-", color=colour, markersize=4, label=f"sparse, {dose:g} counts")
                 axes.plot(x, curve["full"], "s--", color=colour, markersize=4, mfc="white",
                           label=f"full scan of the same cost, {dose:g}")  # fmt: skip
-                # The band of the paired difference, hung on the sparse curve: outside it, the dashed one differs.
+                # The interval of the paired difference, taken off the sparse curve, lies about the full scan's: where
+                # the sparse one is outside of it, the two differ.
                 axes.fill_between(x, curve["sparse"] - curve["high"], curve["sparse"] - curve["low"], color=colour,
                                   alpha=0.13, linewidth=0)  # fmt: skip
             axes.set(title=f"{scheme}, same {pairing}", ylim=(-0.05, 1.05))
