@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simulate.errors import InputError, as_numbers
+from simulate.errors import InputError, check_numbers
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -53,7 +53,9 @@ def ssim(truth: ArrayLike, image: ArrayLike) -> float:
 
 
 def _pair(truth: ArrayLike, image: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    reference, test = (as_numbers(one, name).astype(np.float64) for one, name in ((truth, "truth"), (image, "image")))
+    reference, test = (
+        check_numbers(one, name).astype(np.float64) for one, name in ((truth, "truth"), (image, "image"))
+    )
     if reference.shape != test.shape:
         raise InputError(f"truth has shape {reference.shape} but the image has {test.shape}; make them equal")
     if not (np.isfinite(reference).all() and np.isfinite(test).all()):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulate.errors import InputError, as_numbers, check_shape, check_within
+from simulate.errors import InputError, check_numbers, check_shape, check_within
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -77,7 +77,7 @@ def frc(first: ArrayLike, second: ArrayLike, *, window: bool = True) -> RingCorr
     >>> bool(np.allclose(frc(image, 3 * image + 5).correlation, 1))
     True
     """
-    one, two = (as_numbers(image, "image").astype(np.float64) for image in (first, second))
+    one, two = (check_numbers(image, "image").astype(np.float64) for image in (first, second))
     if one.shape != two.shape:
         raise InputError(f"the images have shapes {one.shape} and {two.shape}; make them equal")
     rows, cols = check_shape(one.shape, "image")

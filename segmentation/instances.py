@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from simulate.errors import InputError, PixelSize, as_numbers, check_pixel_size, check_shape
+from simulate.errors import InputError, PixelSize, check_numbers, check_pixel_size, check_shape
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -192,7 +192,7 @@ def check_labels(labels: ArrayLike) -> NDArray[np.int32]:
 
 def check_image_of(image: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Return an intensity image as float64, or raise `InputError` if it does not fit the label map's `shape`."""
-    array = as_numbers(image, "intensity image")
+    array = check_numbers(image, "intensity image")
     if array.shape != shape:
         raise InputError(f"intensity image has shape {array.shape}; expected the label map's shape {shape}")
     if not np.isfinite(array).all():

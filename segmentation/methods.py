@@ -10,7 +10,7 @@ import numpy as np
 from cs_recon.reconstruction import Reconstruction
 from segmentation.instances import Instances
 from segmentation.threshold import threshold_segment
-from simulate.errors import InputError, PixelSize, as_numbers, check_shape, nearest_name
+from simulate.errors import InputError, PixelSize, check_numbers, check_shape, nearest_name
 from simulate.measurement import Measurement
 from simulate.registry import Registry
 
@@ -115,7 +115,7 @@ def full_image(image: NDArray[np.float64] | Reconstruction | Measurement) -> NDA
 
 
 def _as_image(image: ArrayLike) -> NDArray[np.float64]:
-    array = as_numbers(image, "image")
+    array = check_numbers(image, "image")
     check_shape(array.shape, "image")
     bad = int(np.count_nonzero(~np.isfinite(array)))
     if bad:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from simulate.errors import InputError, as_numbers, check_positive, check_shape, nearest_name
+from simulate.errors import InputError, check_numbers, check_positive, check_shape, nearest_name
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -271,7 +271,7 @@ def _renumber(labels: NDArray) -> NDArray[np.int32]:
 
 
 def _check_image(image: ArrayLike) -> NDArray[np.float64]:
-    array = as_numbers(image, "image")
+    array = check_numbers(image, "image")
     check_shape(array.shape, "image")
     bad = int(np.count_nonzero(~np.isfinite(array)))
     if bad:

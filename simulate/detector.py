@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simulate.distortions import Distortion, displaced, flicker
-from simulate.errors import InputError, PixelSize, as_numbers, check_positive, check_rng, check_shape
+from simulate.errors import InputError, PixelSize, check_numbers, check_positive, check_rng, check_shape
 from simulate.measurement import Measurement
 from simulate.readout import MOST_ELECTRONS, Detector
 
@@ -111,7 +111,7 @@ def measure(
         clean = frame.values
         own = {key: getattr(frame, key) for key in ("counts_per_unit", "black_level", "read_noise", "exposure")}
     else:
-        clean = as_numbers(frame, "the frame")
+        clean = check_numbers(frame, "the frame")
     check_shape(clean.shape)
     if clean.shape != path.shape:
         raise InputError(

@@ -98,7 +98,7 @@ def check_kind(value: object, name: str, kind: type) -> None:
         raise InputError(f"{name} is {shown}; expected a {kind.__name__}")
 
 
-def as_numbers(values: ArrayLike, name: str) -> NDArray[Any]:
+def check_numbers(values: ArrayLike, name: str) -> NDArray[Any]:
     """Return an array of real numbers (or truth values) from anything array-like, or raise `InputError` naming it."""
     try:
         array = np.asarray(values)

@@ -13,7 +13,7 @@ import numpy as np
 from simulate.errors import (
     InputError,
     PixelSize,
-    as_numbers,
+    check_numbers,
     check_pixel_size,
     check_positive,
     check_shape,
@@ -168,7 +168,7 @@ def join_measurements(first: Measurement, second: Measurement, path: ScanPath) -
 
 def check_mask(mask: ArrayLike) -> NDArray[np.bool_]:
     """Return a 2-D boolean mask that samples something, or raise `InputError`."""
-    array = as_numbers(mask, "mask")
+    array = check_numbers(mask, "mask")
     check_shape(array.shape, "mask")
     if array.dtype != np.bool_:
         if not np.isfinite(array).all():
@@ -190,7 +190,7 @@ def _sampled_values(values: ArrayLike, mask: NDArray[np.bool_], *, flat: bool) -
         raise InputError(
             "values are a numpy masked array; expected plain values and a mask: pass values.data and ~values.mask"
         )
-    array = as_numbers(values, "values")
+    array = check_numbers(values, "values")
     if array.shape == (int(mask.sum()),):
         samples = array.astype(np.float64)
     elif array.shape == mask.shape:
@@ -222,7 +222,7 @@ def _sampled_values(values: ArrayLike, mask: NDArray[np.bool_], *, flat: bool) -
 
 
 def _exposure(exposure: ArrayLike, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    array = as_numbers(exposure, "exposure").astype(np.float64)
+    array = check_numbers(exposure, "exposure").astype(np.float64)
     if array.shape != mask.shape:
         raise InputError(f"exposure has shape {array.shape}; expected the mask's shape {mask.shape}")
     sampled = array[mask]

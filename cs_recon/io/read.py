@@ -14,7 +14,7 @@ from cs_recon.io.pictures import PICTURE_SUFFIXES, load_picture
 from cs_recon.io.raw import Raw, grey_frame
 from cs_recon.io.sparse import LIST_SUFFIXES, find_coordinates, load_list, with_coordinates
 from cs_recon.io.tiff import TIFF_SUFFIXES, load_tiff
-from simulate.errors import InputError, PixelSize, as_numbers, check_pixel_size, check_shape
+from simulate.errors import InputError, PixelSize, check_numbers, check_pixel_size, check_shape
 from simulate.measurement import Measurement, check_mask
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ def _frame_mask(frame: NDArray[Any], mask: NDArray[Any] | None) -> NDArray[Any]:
     """Return the file's own mask, or else the pixels that are not NaN."""
     if frame.dtype.kind == "c":
         raise InputError(f"frame has complex values ({frame.dtype}); expected real ones: save its amplitude or phase")
-    as_numbers(frame, "frame")
+    check_numbers(frame, "frame")
     if mask is not None:
         return mask
     check_shape(frame.shape)

@@ -9,7 +9,7 @@ import numpy as np
 from cs_recon.io.boundary import named
 from cs_recon.io.raw import Raw
 from cs_recon.io.table import read_table
-from simulate.errors import InputError, as_numbers, check_shape
+from simulate.errors import InputError, check_numbers, check_shape
 from simulate.scan_text import COORDINATES_ENDING, info_file, read_info
 from simulate.stored_scan import whole_numbers
 
@@ -157,7 +157,7 @@ def on_grid(
     weights: NDArray[np.float64] | None = None,
 ) -> Raw:
     """Put values in visiting order on the grid; visits of one pixel are averaged and counted as its exposure."""
-    values = as_numbers(values, "values")
+    values = check_numbers(values, "values")
     if weights is not None and not (np.isfinite(weights).all() and (weights > 0).all()):
         raise InputError("exposure of a visit is not a finite number above 0; expected a relative dwell time")
     flat = np.ravel_multi_index((rows, cols), shape)

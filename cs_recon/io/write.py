@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cs_recon.io.boundary import checked_target, quiet, writable_text, writing
-from simulate.errors import InputError, PixelSize, as_numbers, check_pixel_size, pixel_size_pair
+from simulate.errors import InputError, PixelSize, check_numbers, check_pixel_size, pixel_size_pair
 
 if TYPE_CHECKING:
     import os
@@ -182,7 +182,7 @@ def _tuple(value: Any) -> tuple[float | int, ...]:
 
 
 def _storable(image: ArrayLike) -> NDArray[Any]:
-    array = as_numbers(image, "image")
+    array = check_numbers(image, "image")
     if array.ndim not in (2, 3) or 0 in array.shape:
         raise InputError(f"image has shape {array.shape}; expected (H, W), or (N, H, W) for a stack")
     if array.dtype.kind == "b":

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from segmentation.study.config import StudyConfig
 
 FULL_SCAN = Method(FULL_SCAN_LABEL)
-"""How the full scan of an equal-cost pair is denoised, beside the study's own reconstructions."""
+"""How the full scan of an equal-cost pair is denoised, beside the study's own networks."""
 KEY_LENGTH = 20
 
 

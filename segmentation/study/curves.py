@@ -117,15 +117,14 @@ def equal_cost(
     pandas.DataFrame
         One row for each pairing, scheme, ratio, dose, reconstruction and segmenter: means `sparse` and `full`, their
         `difference` with `low` and `high`, `frames`, the `verdict`, and how the full scan was denoised, `full_recon`:
-        by BM3D or by the sparse one's network, whichever is better in the mean. A scan that failed
-        counts as 0.
+        by BM3D or by the sparse one's network, whichever is better in the mean. A scan that failed counts as 0.
     """
     generator = np.random.default_rng(rng)
     table = rows.assign(value=np.where(rows["error"] == "", rows[column].fillna(0.0), 0.0))
     sparse: Any = table[(table["pairing"] == "") & (table["ratio"] < 1) & (table["mapping"] == "reconstruct")]
     full: Any = table[table["pairing"] != ""]
     joined = sparse.merge(full, on=["frame", *CELL, "segmenter"], suffixes=("", "_full"))
-    joined = joined[joined["recon_full"].isin([FULL_SCAN_LABEL]) | (joined["recon_full"] == joined["recon"])]
+    joined = joined[(joined["recon_full"] == FULL_SCAN_LABEL) | (joined["recon_full"] == joined["recon"])]
     found = []
     by = ["pairing_full", *CELL, "recon", "segmenter"]
     for key, both in joined.groupby(by, sort=False):
@@ -136,17 +135,7 @@ def equal_cost(
         verdict = SPARSE_WINS if low > 0 else FULL_WINS if high < 0 else NO_DIFFERENCE
         verdict = TOO_FEW if np.isnan(low) else verdict
         found.append(
-            (
-                *key,
-                group["value"].mean(),
-                group["value_full"].mean(),
-                gains.mean(),
-                low,
-                high,
-                len(gains),
-                verdict,
-                better,
-            )
+            (*key, *group[["value", "value_full"]].mean(), gains.mean(), low, high, len(gains), verdict, better)
         )
     told = ["sparse", "full", "difference", "low", "high", "frames", "verdict", "full_recon"]
     names = ["pairing", *CELL, "recon", "segmenter", *told]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulate.errors import InputError, as_numbers, check_count, check_ratio, check_rng, check_shape
+from simulate.errors import InputError, check_count, check_numbers, check_ratio, check_rng, check_shape
 from simulate.measurement import PASS, join_measurements
 from simulate.scan import ScanPath
 from simulate.schemes.order import pixel_count
@@ -143,7 +143,7 @@ def adaptive_scan(
 
 
 def _check_doubt(unsure: ArrayLike, shape: tuple[int, int]) -> NDArray[np.float64]:
-    doubt = as_numbers(unsure, "the uncertainty").astype(np.float64)
+    doubt = check_numbers(unsure, "the uncertainty").astype(np.float64)
     if doubt.shape != shape or not (np.isfinite(doubt).all() and (doubt >= 0).all()):
         raise InputError(
             f"the uncertainty has shape {doubt.shape}; expected finite numbers of at least 0 of the frame's {shape}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from simulate.errors import InputError, as_numbers, check_ratio, check_rng, check_shape
+from simulate.errors import InputError, check_numbers, check_ratio, check_rng, check_shape
 from simulate.hardware import ScanHardware
 from simulate.registry import Registry
 from simulate.scan import ScanPath
@@ -142,7 +142,7 @@ def _check_prior(prior: ArrayLike | None, shape: tuple[int, int], name: str, nee
         raise InputError(
             f"scheme {name!r} takes no prior but got one; leave it out, or take a scheme with one: {takers}"
         )
-    array = as_numbers(prior, "prior")
+    array = check_numbers(prior, "prior")
     if array.shape != shape:
         raise InputError(f"prior has shape {array.shape}; expected weights of the frame's shape {shape}")
     weights = array.astype(np.float64)
