@@ -21,6 +21,7 @@ from cs_recon.networks import NetworkOutput
 from cs_recon.reconstruction import Reconstruction, reconstructors
 from cs_recon.tiles import WHOLE_PIXELS, run_tiled
 from cs_recon.unrolled import UnrolledConfig, UnrolledISTA
+from cs_recon.views import mean_of_views
 from simulate.errors import InputError, check_positive, nearest_name
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ INPAINTING = "inpainting"
 NETWORKS = (UNROLLED, INPAINTING)
 """The methods with a network: they tell a sigma, can be adapted, and are fast enough to run twice on a movie."""
 PRESETS = ("full", "fast")
+INPAINTING_VIEWS = 4
+"""How often `inpainting` looks at a scan if it is not told: who asks for it rather than the default has the time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +69,7 @@ def unrolled_ista(
     device: str = "auto",
     preset: str = "full",
     within_noise: float | None = None,
+    views: int = 1,
     weights: str = "",
 ) -> list[Reconstruction]:
     """Reconstruct by the trained unrolled network; one set of weights serves every scheme, ratio and dose.
@@ -81,6 +85,9 @@ def unrolled_ista(
         the time.
     within_noise : float, optional
         Move the image at each sample to within so many standard deviations of its noise, if it is further away.
+    views : int
+        Average so many mirrored and turned views of the scan (`views.mean_of_views`), 1 to 8: four are worth about
+        0.1 dB in four times the time.
     weights : str
         A weights file of your own training; the shipped one if empty.
 
@@ -98,7 +105,8 @@ def unrolled_ista(
     network = loaded.network
     assert isinstance(network, UnrolledISTA)
     steps = network.config.fast_steps if preset == "fast" else None
-    return _reconstruct(measurements, loaded, lambda batch: network(batch, steps), preset, within_noise)
+    run = mean_of_views(lambda batch: network(batch, steps), views)
+    return _reconstruct(measurements, loaded, run, preset, within_noise)
 
 
 @reconstructors.register(INPAINTING, "a trained U-Net of gated convolutions, with a per-pixel uncertainty")
@@ -108,9 +116,10 @@ def inpainting(
     *,
     device: str = "auto",
     within_noise: float | None = None,
+    views: int = INPAINTING_VIEWS,
     weights: str = "",
 ) -> list[Reconstruction]:
-    """Reconstruct by the trained inpainting network; parameters as of `unrolled_ista`.
+    """Reconstruct by the trained inpainting network; parameters as of `unrolled_ista`, but four views.
 
     Returns
     -------
@@ -118,7 +127,7 @@ def inpainting(
         With a calibrated `sigma`, and the features ``"last"``, ``"encoder/2"``, ``"encoder/4"``, ...
     """
     loaded = load_network(INPAINTING, weights, pick_device(device))
-    return _reconstruct(measurements, loaded, loaded.network, "full", within_noise)
+    return _reconstruct(measurements, loaded, mean_of_views(loaded.network, views), "full", within_noise)
 
 
 def load_network(method: str, weights: str = "", device: torch.device | str = "cpu") -> LoadedNetwork:

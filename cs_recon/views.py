@@ -1,0 +1,88 @@
+"""Networks that look at a scan more than once, mirrored and turned, and average what they see.
+
+No position is special to a microscope, but a trained network is not quite equivariant: its errors differ from view to
+view, and their mean is smaller (self-ensemble: Timofte, Rothe, Van Gool, "Seven ways to improve example-based single
+image super resolution", CVPR 2016, https://doi.org/10.1109/CVPR.2016.206).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from cs_recon.networks import NetworkOutput
+from cs_recon.operator import MaskedScan
+from simulate.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from cs_recon.batch import ScanBatch
+
+    Run = Callable[[ScanBatch], NetworkOutput]
+
+POSITIONS = ((False, ()), (False, (-2, -1)), (False, (-1,)), (False, (-2,)),
+             (True, ()), (True, (-2, -1)), (True, (-1,)), (True, (-2,)))  # fmt: skip
+"""Each view: whether rows and columns change places, and the axes that are mirrored after that."""
+
+
+def check_views(views: object) -> None:
+    """Raise `InputError` if a network cannot look at a scan so often."""
+    if type(views) is not int or not 1 <= views <= len(POSITIONS):
+        raise InputError(f"views is {views!r}; expected a whole number from 1 to {len(POSITIONS)}")
+
+
+def mean_of_views(run: Run, views: int) -> Run:
+    """Return `run` on the first `views` of the eight mirrored and turned views of a batch, averaged.
+
+    Parameters
+    ----------
+    run : callable
+        From a `ScanBatch` to a `NetworkOutput`.
+    views : int
+        1 to 8; with 1, `run` itself.
+
+    Returns
+    -------
+    callable
+        Images are averaged, and the logarithms of sigma. The features are those of the scan as it is.
+    """
+    check_views(views)
+    if views == 1:
+        return run
+
+    def mean(batch: ScanBatch) -> NetworkOutput:
+        first = run(batch)
+        image, log_sigma = first.image / views, first.log_sigma / views
+        for swap, axes in POSITIONS[1:views]:
+            seen = run(_moved(batch, swap, axes))
+            image += _back(seen.image, swap, axes) / views
+            log_sigma += _back(seen.log_sigma, swap, axes) / views
+        return NetworkOutput(image, log_sigma, first.features)
+
+    return mean
+
+
+def _moved(batch: ScanBatch, swap: bool, axes: tuple[int, ...]) -> ScanBatch:
+    """Return a batch as it would be of frames lying so; what has one value a frame stays."""
+
+    def there(x: Tensor) -> Tensor:
+        return (x.mT if swap else x).flip(axes)
+
+    weights, smooth = batch.scan.weights, batch.smooth
+    return replace(
+        batch,
+        y=there(batch.y),
+        scan=MaskedScan(there(batch.scan.mask), None if weights is None else there(weights)),
+        sigma=there(batch.sigma),
+        x0=there(batch.x0),
+        shape=batch.shape[::-1] if swap else batch.shape,
+        smooth=None if smooth is None else there(smooth),
+    )
+
+
+def _back(x: Tensor, swap: bool, axes: tuple[int, ...]) -> Tensor:
+    x = x.flip(axes)
+    return x.mT if swap else x
