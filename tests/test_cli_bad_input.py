@@ -69,3 +69,21 @@ def test_an_output_folder_that_cannot_be_made(capsys, frame, tmp_path):
     status, _, error = run_main(capsys, "run", frame, *CLASSICAL, "--out", tmp_path / "taken" / "out")
     assert status == 2
     assert "cannot make the output folder" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "x.tif", "--raito", "0.1"], "no option '--raito' (did you mean '--ratio'?); see 'cs-stem run --help'"),
+        (["run", "x.tif", "--raito=0.1"], "no option '--raito' (did you mean '--ratio'?); see 'cs-stem run --help'"),
+        (
+            ["bench", "recon", "--framess", "3"],
+            "'--framess' (did you mean '--frames'?); see 'cs-stem bench recon --help'",
+        ),
+        (["run", "a.tif", "b.tif"], "one argument too many: 'b.tif'; see 'cs-stem run --help'"),
+    ],
+)
+def test_what_a_command_does_not_know_names_the_command(capsys, arguments, message):
+    status, _, error = run_main(capsys, *arguments)
+    assert status == 2
+    assert message in error

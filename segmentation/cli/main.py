@@ -23,6 +23,16 @@ class Parser(argparse.ArgumentParser):
         """Raise `InputError` instead of printing the usage."""
         raise InputError(f"{message}; see '{self.prog} --help'")
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Refuse what a command does not know here, where its name and its options are at hand."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            name = unknown[0].partition("=")[0]
+            if not name.startswith("-"):
+                self.error(f"one argument too many: {name!r}")
+            self.error(f"there is no option {name!r}{nearest_name(name, list(self._option_string_actions))}")
+        return found, unknown
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``cs-stem`` with the given arguments (those of the process if None) and return the exit status."""
