@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from cs_recon.fill import pyramid_fill
 from cs_recon.linear_estimate import FAST_ITERATIONS, linear_estimate
-from cs_recon.noise import estimate_noise_unexposed, usual_exposures
+from cs_recon.noise import estimate_noise_unexposed, exposure_weights, usual_exposures
 from cs_recon.noise_models import LARGEST_VARIANCE, noise_variance
 from cs_recon.operator import MaskedScan
 from cs_recon.wavelets import pad_to_multiple
@@ -115,7 +115,7 @@ def make_batch(
     y = mask * ((stack([m.values for m in measurements]) - offset) / scale).float()
     weights = None
     if any(m.exposure is not None for m in measurements):
-        weights = stack([_weights(m) for m in measurements]).float()
+        weights = stack([exposure_weights(m) for m in measurements]).float()
     mask, y = _pad(mask, multiple).to(device), _pad(y, multiple).to(device)
     offset, scale = offset.to(device), scale.to(device)
     x0 = pyramid_fill(y, mask)
@@ -154,16 +154,6 @@ def _location_and_scale(measurement: Measurement) -> tuple[float, float]:
     samples = measurement.samples
     spread = float(samples.std())
     return float(samples.mean()), spread if spread > 0 else abs(float(samples.mean())) or 1.0
-
-
-def _weights(measurement: Measurement) -> NDArray[np.float64]:
-    """Return weights of at most 1 (H, W), in proportion to the exposures as far as those are usual."""
-    if measurement.exposure is None:
-        return np.ones(measurement.shape)
-    usual = usual_exposures(measurement)
-    weights = np.zeros(measurement.shape)
-    weights[measurement.mask] = usual / usual.max()
-    return weights
 
 
 def _noise_map(measurement: Measurement, signal: Tensor, scale: Tensor) -> Tensor:

@@ -134,18 +134,20 @@ def load_network(method: str, weights: str = "", device: torch.device | str = "c
     """Return a learned method's network with weights from a file, or the shipped ones."""
     if not weights:
         with as_file(files("cs_recon") / "weights" / f"{method}.safetensors") as path:
-            return _load(method, path, 0.0, torch.device(device))
+            return _load(method, path, (), torch.device(device))
     if not isinstance(weights, str | os.PathLike):
         raise InputError(f"weights is {weights!r}; expected the path of a .safetensors file")
     path = Path(weights)
     try:
-        # The time tells a file that was written anew from the one that was read before.
-        written = path.stat().st_mtime
+        path = path.resolve()
+        found = path.stat()
     except (OSError, ValueError):
         raise InputError(
             f"no weights file at {str(path)[:200]!r}; expected a .safetensors file made by 'cs-stem train'"
         ) from None
-    return _load(method, path, written, torch.device(device))
+    # These tell a file that was written anew from the one that was read before, even if its time was kept.
+    version = found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
+    return _load(method, path, version, torch.device(device))
 
 
 def scan_batch(
@@ -210,7 +212,7 @@ def _tiled(run: Callable[[ScanBatch], NetworkOutput], batch: ScanBatch, multiple
 
 
 @lru_cache(maxsize=4)
-def _load(method: str, path: Path, written: float, device: torch.device) -> LoadedNetwork:
+def _load(method: str, path: Path, version: tuple[int, ...], device: torch.device) -> LoadedNetwork:
     loaded = load_weights(path, method)
     if not isinstance(loaded.config, dict):
         raise InputError(f"{path.name} holds no settings of a network; was it altered? get it again")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
+from simulate.measurement import LARGEST_EXPOSURE_RATIO
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -61,7 +63,9 @@ def with_neighbours(
         total += CARRIED_EXPOSURE * moved
     mask = weight > 0
     values = np.divide(total, weight, out=np.zeros_like(total), where=mask)
-    return replace(scan, values=values, mask=mask, exposure=weight, path=None)
+    # What was carried may widen the range of the exposures beyond what a scan may have.
+    exposure = np.where(mask, np.maximum(weight, weight.max() / LARGEST_EXPOSURE_RATIO * (1 + 1e-9)), 0)
+    return replace(scan, values=values, mask=mask, exposure=exposure, path=None)
 
 
 def _carried(

@@ -108,6 +108,16 @@ def usual_exposures(measurement: Measurement) -> NDArray[np.float64]:
     return np.minimum(measurement.exposure[measurement.mask], LONGEST_EXPOSURE * typical_exposure(measurement))
 
 
+def exposure_weights(measurement: Measurement) -> NDArray[np.float64]:
+    """Return weights of at most 1 (H, W), in proportion to the exposures as far as those are usual."""
+    if measurement.exposure is None:
+        return np.ones(measurement.shape)
+    usual = usual_exposures(measurement)
+    weights = np.zeros(measurement.shape)
+    weights[measurement.mask] = usual / usual.max()
+    return weights
+
+
 def _nugget(positions: NDArray[np.int64], samples: NDArray[np.float64]) -> float:
     """Return the square root of the variogram at distance 0."""
     queried = positions[:: max(1, len(positions) // _MOST_SAMPLES)]

@@ -70,6 +70,7 @@ class StationaryWavelet:
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(mode=False)  # what is kept must serve gradients too, whoever asked for it first
 def _bank(name: str, levels: int, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return the transfer functions (1, 1 + 3 levels, H, W // 2 + 1) of all bands."""
     responses = [_responses(name, levels, side) for side in shape]

@@ -104,12 +104,9 @@ class Span:
     def weight(self, halo: int) -> Tensor:
         """Return the weight of each of its rows (float64): those of all spans sum to 1 everywhere."""
         position = torch.arange(self.start, self.stop, dtype=torch.float64) + 0.5
-        weight = torch.ones_like(position)
-        if self.fade_in is not None:
-            weight *= _ramp((position - self.fade_in) / halo)
-        if self.fade_out is not None:
-            weight *= 1 - _ramp((position - self.fade_out) / halo)
-        return weight
+        # A difference, not a product: what one window gives up the next takes, even where seams are closer than a ramp.
+        entered = torch.ones_like(position) if self.fade_in is None else _ramp((position - self.fade_in) / halo)
+        return entered if self.fade_out is None else entered - _ramp((position - self.fade_out) / halo)
 
 
 def spans(side: int, tile: int, halo: int, multiple: int = 1) -> list[Span]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, get_worker_info
 
 from cs_recon import distributed
 from cs_recon.batch import ScanBatch, make_batch, neighbour_batch
@@ -180,7 +180,8 @@ class _Collate:
         self.multiple, self.smooth = multiple, smooth
 
     def __call__(self, pairs: list[Pair]) -> Item:
-        torch.set_num_threads(1)
+        if get_worker_info() is not None:
+            torch.set_num_threads(1)  # of a loader's process; the process that trains keeps its own
         batch = self._start(make_batch([pair.scan for pair in pairs], multiple=self.multiple))
         clean = torch.from_numpy(np.stack([pair.clean for pair in pairs])[:, None])
         clean = ((clean - batch.offset) / batch.scale).float()

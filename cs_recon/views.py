@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import torch
+
 from cs_recon.networks import NetworkOutput
 from cs_recon.operator import MaskedScan
 from simulate.errors import InputError
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 POSITIONS = ((False, ()), (False, (-2, -1)), (False, (-1,)), (False, (-2,)),
              (True, ()), (True, (-2, -1)), (True, (-1,)), (True, (-2,)))  # fmt: skip
 """Each view: whether rows and columns change places, and the axes that are mirrored after that."""
+LARGEST_GAIN = 0.5
+"""The largest share of a pixel's variance that averaging is believed to take away."""
 
 
 def check_views(views: object) -> None:
@@ -47,7 +51,9 @@ def mean_of_views(run: Run, views: int) -> Run:
     Returns
     -------
     callable
-        Images are averaged, and the logarithms of sigma. The features are those of the scan as it is.
+        Images are averaged. The square error of a mean is the mean square error less the variance of what is averaged
+        (Krogh, Vedelsby, "Neural network ensembles, cross validation, and active learning", NIPS 1994), and so is the
+        square of its sigma. The features are those of the scan as it is.
     """
     check_views(views)
     if views == 1:
@@ -55,12 +61,14 @@ def mean_of_views(run: Run, views: int) -> Run:
 
     def mean(batch: ScanBatch) -> NetworkOutput:
         first = run(batch)
-        image, log_sigma = first.image / views, first.log_sigma / views
+        images, variances = [first.image], [torch.exp(2 * first.log_sigma)]
         for swap, axes in POSITIONS[1:views]:
             seen = run(_moved(batch, swap, axes))
-            image += _back(seen.image, swap, axes) / views
-            log_sigma += _back(seen.log_sigma, swap, axes) / views
-        return NetworkOutput(image, log_sigma, first.features)
+            images.append(_back(seen.image, swap, axes))
+            variances.append(_back(torch.exp(2 * seen.log_sigma), swap, axes))
+        each, variance = torch.stack(images), torch.stack(variances).mean(0)
+        less = torch.minimum(each.var(0, correction=0), LARGEST_GAIN * variance)
+        return NetworkOutput(each.mean(0), torch.log(variance - less) / 2, first.features)
 
     return mean
 

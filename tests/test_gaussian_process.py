@@ -117,3 +117,14 @@ def test_bad_options(options):
     scan = measure(np.outer(np.arange(16.0), np.arange(16.0)), scan_path("random", (16, 16), 0.3, rng=0))
     with pytest.raises(InputError, match=next(iter(options))):
         reconstruct(scan, "gp", **options)
+
+
+def test_steps_are_counted_for_each_scan_by_itself():
+    frame = np.add.outer(np.sin(np.arange(24) / 4), np.cos(np.arange(30) / 3))
+    scans = [measure(frame, scan_path("random", frame.shape, r, rng=0), peak_counts=50, rng=1) for r in (0.1, 0.7)]
+    together = reconstruct(scans, "gp", samples=0, device="cpu")
+    for one, scan in zip(together, scans, strict=True):
+        alone = reconstruct(scan, "gp", samples=0, device="cpu")
+        assert one.info["iterations"] == alone.info["iterations"] == len(one.trace["residual"]) - 1
+    assert together[0].info["iterations"] != together[1].info["iterations"]
+    assert reconstruct(scans[0], "gp", samples=0, iterations=1, device="cpu").info["iterations"] == 1

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
+from threading import Barrier, Thread
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ from io_files import (
 from PIL import Image
 
 from cs_recon.io import read
-from cs_recon.io.boundary import guarded
+from cs_recon.io.boundary import guarded, quiet
 from simulate.errors import InputError
 
 
@@ -272,3 +274,53 @@ def test_guard_keeps_our_own_message():
 
     with pytest.raises(InputError, match=r"^ours$"):
         guarded("TIFF", fail)
+
+
+def write_ome(path, *images):
+    """Write images with the pixel size in nm of each."""
+    with tifffile.TiffWriter(path, ome=True) as file:
+        for name, image, size in images:
+            sizes = {
+                f"PhysicalSize{axis}{part}": value for axis in "XY" for part, value in (("", size), ("Unit", "nm"))
+            }
+            file.write(image.astype(np.float32), metadata={"axes": "YX", "Name": name, **sizes})
+
+
+def test_each_image_of_a_file_has_its_own_pixel_size_and_title(tmp_path):
+    path = tmp_path / "a.ome.tif"
+    write_ome(path, ("survey", FRAME, 2.0), ("zoom", FRAME[:16, :20], 0.1))
+    assert [read(path, signal=number).pixel_size_nm for number in (0, 1)] == [2.0, 0.1]
+    zoom = read(path, signal="zoom")
+    assert (zoom.shape, zoom.pixel_size_nm) == ((16, 20), 0.1)
+    assert "zoom (16, 20)" in message_of(path, signal="zom")
+
+
+def test_images_of_one_shape_and_another_pixel_size_are_no_movie(tmp_path):
+    path = tmp_path / "a.ome.tif"
+    write_ome(path, ("survey", FRAME, 2.0), ("zoom", FRAME + 1, 0.1))
+    assert "holds 2 images" in message_of(path)
+    assert read(path, signal="zoom").pixel_size_nm == 0.1
+
+
+def test_readers_in_several_threads_leave_warnings_as_they_were():
+    """The first to begin ends while the second still reads."""
+    before = list(warnings.filters), logging.getLogger("tifffile").level
+    begun, ended = Barrier(2, timeout=10), Barrier(2, timeout=10)
+
+    def first():
+        with quiet():
+            begun.wait()
+        ended.wait()
+
+    def second():
+        with quiet():
+            begun.wait()
+            ended.wait()
+            warnings.warn("not heard", stacklevel=1)
+
+    threads = [Thread(target=target) for target in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (list(warnings.filters), logging.getLogger("tifffile").level) == before

@@ -325,3 +325,10 @@ def test_names_that_are_no_text_are_written_as_their_bytes(tmp_path):
     write_provenance(tmp_path / "a.json", {"frame": "mov\udcff.tif", "path": Path("mov\udcff"), "\udcff": 1})
     found = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
     assert found == {"frame": "mov\\udcff.tif", "path": "mov\\udcff", "\\udcff": 1}
+
+
+@pytest.mark.parametrize("size_nm", [1e4, 21205.2, 134139.0, 1e6])
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8, np.int32])
+def test_a_pixel_size_that_a_printer_might_have_comes_back(tmp_path, size_nm, dtype):
+    write_image(tmp_path / "a.tif", np.arange(384).reshape(16, 24).astype(dtype), pixel_size_nm=size_nm)
+    assert read(tmp_path / "a.tif").pixel_size_nm == pytest.approx(size_nm, rel=1e-5)

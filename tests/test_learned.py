@@ -1,5 +1,6 @@
 """What the learned methods share: weights, presets, calibrated sigma, samples kept within their noise."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from cs_recon import InputError, Measurement, load_network, psnr, reconstruct
 from cs_recon.batch import make_batch
 from cs_recon.calibrate import SigmaCalibration, calibrate_sigma, coverage
+from cs_recon.checkpoint import save_weights
 from cs_recon.inpainting import InpaintingConfig, InpaintingUNet
 from cs_recon.networks import NetworkOutput
 from cs_recon.training_data import Pair
@@ -173,3 +175,16 @@ def test_exposure_of_a_batch_is_of_each_scan():
     batch = make_batch([plain, weighted])
     assert batch.scan.weights is not None
     assert float(batch.noise[0] / batch.noise[1]) == pytest.approx(2**0.5, rel=1e-4)
+
+
+def test_weights_replaced_under_the_same_name_and_time_are_read_anew(tmp_path):
+    file = tmp_path / "own.safetensors"
+    hashes = []
+    for value in (0.0, 1.0):
+        network = InpaintingUNet(InpaintingConfig(widths=(4, 4)))
+        for parameter in network.parameters():
+            torch.nn.init.constant_(parameter, value)
+        save_weights(file, network.state_dict(), "inpainting", network.config.as_dict())
+        os.utime(file, (1e9, 1e9))
+        hashes.append(load_network("inpainting", str(file)).info["weights_sha256"])
+    assert hashes[0] != hashes[1]

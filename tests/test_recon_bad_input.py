@@ -56,6 +56,10 @@ def test_noise_beyond_single_precision_gives_a_finite_image(method):
         ("pnp", {"sigmas": 0}, "sigmas is 0; expected two numbers"),
         ("pnp", {"sigmas": (0.2,)}, "expected two numbers"),
         ("pnp", {"sigmas": (0.2, "a")}, "sigmas is 'a'; expected a number"),
+        ("pnp", {"sigmas": (1e-30, 1e-30)}, "sigmas is 1e-30; expected a finite number from 1e-06"),
+        ("pnp", {"trust": 1e300}, "trust is 1e\\+300; expected a finite number from 1e-06"),
+        ("tv", {"weight": 1e-50}, "weight is 1e-50; expected a finite number from 1e-30"),
+        ("admm-dct", {"threshold": 1e-50}, "threshold is 1e-50; expected a finite number from 1e-30"),
         ("gp", {"tolerance": 2.5}, "tolerance is 2.5; expected a finite number from 0 to 0.5"),
         ("bpfa", {"stride": 100}, "stride is 100, more than the patches' side of 8"),
         ("bpfa", {"atoms": 1e30}, "atoms is 1e\\+30; expected"),
@@ -211,3 +215,10 @@ def test_weights_whose_settings_were_altered(tmp_path, change, match):
     save_file(tensors, tmp_path / "altered.safetensors", metadata)
     with pytest.raises(InputError, match=match):
         reconstruct(SCAN, "inpainting", weights=str(tmp_path / "altered.safetensors"), device="cpu")
+
+
+@pytest.mark.parametrize("kind", ["matern12", "matern32", "matern52", "gaussian"])
+def test_a_correlation_length_of_nothing_leaves_the_samples_alone(kind):
+    result = reconstruct(SCAN, "gp", kind=kind, length_px=1e-30, samples=0, device="cpu")
+    assert np.isfinite(result.image).all()
+    np.testing.assert_allclose(result.image[~SCAN.mask], SCAN.samples.mean(), rtol=1e-3)

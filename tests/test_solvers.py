@@ -307,3 +307,17 @@ def test_a_scan_that_is_done_waits_for_the_others_as_it_is(method):
     for one, scan in zip(together, scans, strict=True):
         alone = reconstruct(scan, method, device="cpu").image
         assert np.abs(one.image - alone).max() < 1e-4 * scan.samples.std()
+
+
+def test_a_scan_that_is_done_leaves_the_same_state_alone_and_beside_others():
+    scan, y = problem((20, 24), ratio=0.6)
+    alone_scan = MaskedScan(scan.mask[:1], scan.weights[:1])
+    harder = MaskedScan(scan.mask.clone(), scan.weights)
+    harder.mask[1, :, 3:] = 0
+    both, alone = (
+        run(solve_smooth(s, s.A(data), full(1e-2, data), (torch.zeros_like(data),)), s.A(data), 30, 1e-2)
+        for s, data in ((harder, y), (alone_scan, y[:1]))
+    )
+    assert both.iterations[0] == alone.iterations[0]
+    for beside, by_itself in zip(both.state, alone.state, strict=True):
+        torch.testing.assert_close(beside[:1], by_itself, rtol=1e-6, atol=1e-9)

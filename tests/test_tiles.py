@@ -143,3 +143,11 @@ with torch.inference_mode():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     tiled, beyond = map(float, run.stdout.split())
     assert tiled < beyond
+
+
+@pytest.mark.parametrize(("side", "tile", "halo"), [(256, 16, 64), (336, 64, 64), (704, 128, 32), (96, 512, 64)])
+def test_windows_weigh_one_together_however_close_their_seams(side, tile, halo):
+    total = torch.zeros(side, dtype=torch.float64)
+    for span in spans(side, tile, halo, 16):
+        total[span.start : span.stop] += span.weight(halo)
+    torch.testing.assert_close(total, torch.ones_like(total))

@@ -16,7 +16,7 @@ from PIL import Image
 from cs_recon.calibrate import Z90, calibrate_sigma
 from cs_recon.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from cs_recon.config import load_config
-from cs_recon.train_recon import UnrolledTraining, sigma_loss, train_recon, validation_pairs
+from cs_recon.train_recon import UnrolledTraining, _Collate, sigma_loss, train_recon, validation_pairs
 from cs_recon.training import LoopConfig, train
 from cs_recon.training_data import SCHEMES, PairConfig, ScanPairs
 from cs_recon.training_log import TrainingLog, draw_curve
@@ -379,3 +379,15 @@ def test_a_good_configuration(tmp_path):
 def test_every_scan_scheme_has_its_share_of_the_training_pairs():
     assert set(SCHEMES) == set(schemes.names)
     assert sum(SCHEMES.values()) == pytest.approx(1)
+
+
+def test_training_in_this_process_leaves_its_threads_alone():
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        config = PairConfig(size=16, real_share=0, crystal_share=0)
+        item = _Collate(16, smooth=False)([ScanPairs(config, 0, 1)[0]])
+        assert item.clean.shape == (1, 1, 16, 16)
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)

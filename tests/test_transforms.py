@@ -149,3 +149,12 @@ def test_a_wavelet_that_is_nearly_orthogonal_is_none():
         OrthogonalWavelet("dmey")
     for name in ("haar", "sym4", "db20", "coif5"):
         OrthogonalWavelet(name)
+
+
+def test_a_transform_first_used_without_gradients_serves_them_after():
+    wavelet = StationaryWavelet("db3", 2)
+    with torch.inference_mode():
+        wavelet.analysis(torch.zeros(1, 1, 23, 29))
+    image = torch.rand(1, 1, 23, 29, requires_grad=True)
+    wavelet.analysis(image).square().sum().backward()
+    assert image.grad.abs().sum() > 0

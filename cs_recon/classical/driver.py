@@ -87,7 +87,7 @@ def reconstruct_by(
     """Reconstruct scans of one shape by a solver, its parameter given or chosen by `rule` ("auto": the plan's)."""
     if value is not None:
         check_positive(value, plan.parameter, "it is relative to the samples' standard deviation")
-        check_within(value, plan.parameter, 0, LARGEST_PARAMETER)
+        check_within(value, plan.parameter, 1 / LARGEST_PARAMETER, LARGEST_PARAMETER)
     check_count(iterations, "iterations", 1)
     iterations = int(iterations)
     check_within(tolerance, "tolerance")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from cs_recon.batch import make_batch
 from cs_recon.classical.block_matching import bm3d
 from cs_recon.classical.gaussian_process import regress
 from cs_recon.device import pick_device
-from cs_recon.noise import estimate_noise
+from cs_recon.noise import estimate_noise, usual_exposures
 from cs_recon.noise_models import generalised_anscombe, inverse_generalised_anscombe
 from cs_recon.reconstruction import Reconstruction, register_each, result
 from simulate.errors import check_positive
@@ -28,7 +29,7 @@ def full_scan_denoise(measurement: Measurement, *, device: str = "auto", noise: 
     Counts are stabilised to noise of variance 1 by the generalised Anscombe transformation, denoised by BM3D and
     brought back by the exact unbiased inverse. Without counts the noise is taken for Gaussian, of the standard
     deviation that the measurement knows or that is estimated from its values. Exposures that differ from pixel to pixel
-    count by their mean.
+    count by their harmonic mean.
 
     It is meant for full scans. Pixels that were not scanned are filled first by the posterior mean of a Gaussian
     process, which is smooth where the samples are noisy, so that on a sparse scan this is no more than that method with
@@ -61,7 +62,8 @@ def full_scan_denoise(measurement: Measurement, *, device: str = "auto", noise: 
     if noise is not None:
         check_positive(noise, "noise")
     batch = make_batch([measurement], multiple=1, device=pick_device(device))
-    exposure = 1.0 if measurement.exposure is None else float(measurement.exposure[measurement.mask].mean())
+    # The variance of a value goes with one over its exposure: so does the exposure that stands for all.
+    exposure = float(1 / np.mean(1 / usual_exposures(measurement)))
     counts, read_noise = measurement.counts_per_unit, measurement.read_noise / exposure**0.5
     arguments = None if counts is None else (counts * exposure, measurement.black_level, read_noise)
     with torch.inference_mode():

@@ -187,6 +187,8 @@ def gaussian_process(
             measurements, batch, kind=kind, length_px=length_px, iterations=iterations, tolerance=tolerance, seed=seed
         )
         fit, variance, residuals = found.fit, found.process.variance, found.residuals
+        # Scans of a batch that were done earlier waited for the others.
+        steps = (residuals > tolerance).sum(dim=0).clamp(max=len(residuals) - 1).tolist()
         images = batch.denormalise(found.mean).cpu().numpy()
         sds = None
         if samples:
@@ -197,14 +199,14 @@ def gaussian_process(
             images[i, 0],
             "gp",
             sigma=None if sds is None else sds[i, 0],
-            trace={"residual": residuals[:, i].tolist()},
+            trace={"residual": residuals[: steps[i] + 1, i].tolist()},
             info={
                 "kind": fit.kind[i],
                 "length_px": float(fit.length_px[i]),
                 "sd": float(fit.variance[i].sqrt() * batch.scale[i]),
                 "noise": float(variance[i].mean().sqrt() * batch.scale[i]),
-                "iterations": len(residuals),
-                "samples": int(samples),
+                "iterations": steps[i],
+                "samples": samples,
             },
         )
         for i, m in enumerate(measurements)

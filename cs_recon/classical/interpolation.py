@@ -8,6 +8,7 @@ import numpy as np
 from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
+from cs_recon.noise import exposure_weights
 from cs_recon.reconstruction import Reconstruction, register_each, result
 from simulate.errors import check_within
 
@@ -191,7 +192,9 @@ def _interpolated(
     if smooth_px is not None:
         check_within(smooth_px, "smooth_px", high=max(measurement.shape))
     values, mask = measurement.values, measurement.mask
-    width = best_width(values, mask, interpolate, measurement.exposure) if smooth_px is None else float(smooth_px)
+    width = (
+        best_width(values, mask, interpolate, exposure_weights(measurement)) if smooth_px is None else float(smooth_px)
+    )
     image = _smoothed(interpolate(values, mask), width)
     return result(measurement, image, method, info={"smooth_px": width})
 

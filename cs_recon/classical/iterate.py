@@ -83,8 +83,7 @@ def run(iterates: Iterator[tuple[State, Tensor]], y: Tensor, iterations: int, to
     trace = [objective]
     for count, (state, objective) in enumerate(islice(iterates, min(iterations - 1, sys.maxsize)), start=2):
         trace.append(objective)
-        if len(y) > 1:
-            state = tuple(torch.where(_per_image(done, part), old, part) for old, part in zip(kept, state, strict=True))
+        state = tuple(torch.where(_per_image(done, part), old, part) for old, part in zip(kept, state, strict=True))
         kept = state
         new = state[0]
         change, size = (new - x).norm(dim=(-1, -2)).flatten(), new.norm(dim=(-1, -2)).flatten()

@@ -57,7 +57,8 @@ def kernel(kind: str, distance: Tensor) -> Tensor:
         return torch.exp(-0.5 * distance**2)
     if kind == "matern12":
         return torch.exp(-distance)
-    scaled = distance * (3**0.5 if kind == "matern32" else 5**0.5)
+    # Beyond some hundred lengths nothing is left, where polynomials of single precision end, infinity times zero.
+    scaled = distance.clamp(max=1e4) * (3**0.5 if kind == "matern32" else 5**0.5)
     polynomial = 1 + scaled if kind == "matern32" else 1 + scaled + scaled**2 / 3
     return polynomial * torch.exp(-scaled)
 

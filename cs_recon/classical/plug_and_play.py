@@ -11,7 +11,7 @@ from cs_recon.classical.block_matching import filter_groups, match_blocks
 from cs_recon.classical.gaussian_process import regress
 from cs_recon.device import pick_device
 from cs_recon.reconstruction import Reconstruction, reconstructors, result
-from simulate.errors import InputError, check_count, check_positive
+from simulate.errors import InputError, check_count, check_positive, check_within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     Denoiser = Callable[[Tensor, Tensor], Tensor]
 
 REMATCH_EVERY = 4
+SENSIBLE = (1e-6, 1e6)
+"""Limits of sigma and trust, far beyond what serves, within which single precision can tell the terms apart."""
 FIRST, LAST = 1.0, 0.25
 """Strength of the denoiser at the first and the last iteration, in units of the samples' noise."""
 
@@ -89,7 +91,8 @@ def plug_and_play(
             raise InputError(f"sigmas is {sigmas!r}; expected two numbers, of the first and the last iteration")
         for value in sigmas:
             check_positive(value, "sigmas", "they are in units of the samples' standard deviation")
-    check_positive(trust, "trust")
+            check_within(value, "sigmas", *SENSIBLE)
+    check_within(check_positive(trust, "trust"), "trust", *SENSIBLE)
     check_count(iterations, "iterations", 1)
     iterations = int(iterations)
     batch = make_batch(list(measurements), multiple=1, device=pick_device(device))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import logging
 import warnings
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
 from simulate.atomic import atomic_path
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CHATTY = ("rsciio", "tifffile", "PIL")
+_LOCK = Lock()
+_silence = ExitStack()
+_readers = 0
 
 
 def guarded(what: str, call: Callable[[], T]) -> T:
@@ -50,15 +54,34 @@ def guarded(what: str, call: Callable[[], T]) -> T:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Drop the warnings and log lines of third-party readers and writers."""
+    """Drop the warnings and log lines of third-party readers and writers.
+
+    Filters and levels are the process's: where several threads read, the last one to finish restores them.
+    """
+    global _readers
+    with _LOCK:
+        _readers += 1
+        if _readers == 1:
+            _silence.enter_context(_no_log_lines())
+            _silence.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _readers -= 1
+            if _readers == 0:
+                _silence.close()
+
+
+@contextmanager
+def _no_log_lines() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in _CHATTY]
     levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
     try:
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL + 1)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

@@ -90,20 +90,21 @@ def grey_frame(frame: NDArray[Any], grey: bool) -> NDArray[Any]:
     return sum(weight * frame[..., k].astype(np.float64) for k, weight in enumerate(LUMINANCE))  # pyright: ignore[reportReturnType]
 
 
-def choose(names: Sequence[str], signal: str | int | None, what: str) -> int:
-    """Return the index of the one wanted among several signals (images, channels) of a file."""
+def choose(names: Sequence[str], signal: str | int | None, what: str, details: Sequence[str] = ()) -> int:
+    """Return the index of the one wanted among several signals (images, channels) of a file.
+
+    What `details` say of each is only told with its name.
+    """
+    told = ", ".join(name + detail for name, detail in zip(names, details or [""] * len(names), strict=True))
     if signal is None:
         if len(names) == 1:
             return 0
         raise InputError(
-            f"holds {len(names)} {what} ({', '.join(names)}); expected one: "
-            "choose with signal= or --signal (its name or number)"
+            f"holds {len(names)} {what} ({told}); expected one: choose with signal= or --signal (its name or number)"
         )
     if isinstance(signal, str) and not signal.isdecimal():
         if names.count(signal) == 1:
             return names.index(signal)
     elif 0 <= int(signal) < len(names):
         return int(signal)
-    raise InputError(
-        f"has no single signal {signal!r}; expected a number from 0 to {len(names) - 1} or one of {', '.join(names)}"
-    )
+    raise InputError(f"has no single signal {signal!r}; expected a number from 0 to {len(names) - 1} or one of {told}")

@@ -11,7 +11,7 @@ import numpy as np
 
 from cs_recon.io.boundary import guarded
 from cs_recon.io.raw import Raw, choose
-from cs_recon.io.units import pixel_size_from
+from cs_recon.io.units import nm_per_unit, pixel_size_from
 from simulate.errors import InputError, pixel_size_pair
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 TIFF_SUFFIXES = (".tif", ".tiff")
 
 _LARGEST_PIXEL_NM = 1e5
+_PRINTERS_UNITS_NM = (1e7, 2.54e7)
+"""Centimetres and inches."""
 _PRINT_DPI = (60, 72, 75, 90, 96, 100, 120, 144, 150, 180, 200, 220, 240, 250, 300, 350, 360, 400, 450, 500, 600)
 _PRINT_DPI_FINE = (720, 800, 900, 1000, 1200, 1440, 2400, 2540, 2880, 3600, 4000, 4800, 5760, 9600)
 
@@ -46,14 +48,16 @@ def _load(path: Path, signal: str | int | None) -> Raw:
             raise InputError("holds no image; expected at least one")
         if any(0 in page.dataoffsets or 0 in page.databytecounts for page in file.pages):
             raise InputError("lacks part of its pixels, as an interrupted writer leaves it; expected a complete file")
-        alike = len({_kind(series, file) for series in file.series}) == 1
+        sizes = [_pixel_size(file, number) for number in range(len(file.series))]
+        alike = len({(*_kind(series), size) for series, size in zip(file.series, sizes, strict=True)}) == 1
         if len(file.series) > 1 and alike and file.series[0].axes == "YX" and signal is None:
             data, axes, signal = np.stack([series.asarray() for series in file.series]), "IYX", None
-            series = file.series[0]
+            number, series = 0, file.series[0]
         else:
-            names = [f"{series.name or number} {series.shape}" for number, series in enumerate(file.series)]
+            names = [series.name or str(number) for number, series in enumerate(file.series)]
             several = len(names) > 1
-            series = file.series[choose(names, signal, "images") if several else 0]
+            number = choose(names, signal, "images", [f" {series.shape}" for series in file.series]) if several else 0
+            series = file.series[number]
             data, axes = _series_array(series, path, file.byteorder), series.axes
             signal = None if several else signal
         colour = "S" in axes
@@ -70,13 +74,13 @@ def _load(path: Path, signal: str | int | None) -> Raw:
                 f"holds axes {series.axes} of {series.shape}; expected an image or a stack of images: split it first"
             )
         data, coloured = _grey_values(data, series.keyframe, file)
-        return Raw(data, _pixel_size(file, series.keyframe), colour or coloured)
+        return Raw(data, sizes[number], colour or coloured)
 
 
-def _kind(series: tifffile.TiffPageSeries, file: tifffile.TiffFile) -> tuple[object, ...]:
-    """Return what frames of one stack have in common."""
+def _kind(series: tifffile.TiffPageSeries) -> tuple[object, ...]:
+    """Return what frames of one stack have in common besides their pixel size."""
     page: Any = series.keyframe
-    return series.shape, series.axes, series.dtype, page.photometric, _pixel_size(file, page)
+    return series.shape, series.axes, series.dtype, page.photometric
 
 
 def _series_array(series: tifffile.TiffPageSeries, path: Path, byteorder: str) -> NDArray[Any]:
@@ -141,9 +145,10 @@ def _grey_values(data: NDArray[Any], page: Any, file: tifffile.TiffFile) -> tupl
     return data, False
 
 
-def _pixel_size(file: tifffile.TiffFile, page: Any) -> PixelSize | None:
+def _pixel_size(file: tifffile.TiffFile, number: int) -> PixelSize | None:
     if file.is_ome:
-        return _ome_pixel_size(file.ome_metadata or "")
+        return _ome_pixel_size(file.ome_metadata or "", number)
+    page: Any = file.series[number].keyframe
     cols, rows = (_per_unit(page, tag) for tag in ("XResolution", "YResolution"))
     if cols is None or rows is None:
         return None
@@ -151,8 +156,9 @@ def _pixel_size(file: tifffile.TiffFile, page: Any) -> PixelSize | None:
     if file.is_imagej:
         metadata = file.imagej_metadata or {}
         unit = metadata.get("unit", "")
+        size_nm = pixel_size_from(row_size, col_size, metadata.get("yunit", unit), unit)
         # ImageJ keeps a printer's resolution as the pixel size of whatever it opens.
-        return _unless_for_print(pixel_size_from(row_size, col_size, metadata.get("yunit", unit), unit))
+        return _unless_for_print(size_nm) if nm_per_unit(unit) in _PRINTERS_UNITS_NM else size_nm
     unit = page.tags.get("ResolutionUnit")
     if unit is None or int(unit.value) != 3 or not rows or not cols:
         return None
@@ -180,11 +186,12 @@ def _per_unit(page: Any, tag: str) -> float | None:
     return float(value)
 
 
-def _ome_pixel_size(xml: str) -> PixelSize | None:
-    root = ElementTree.fromstring(xml)
-    pixels = next((element for element in root.iter() if element.tag.endswith("}Pixels")), None)
-    if pixels is None:
+def _ome_pixel_size(xml: str, number: int) -> PixelSize | None:
+    """Return the pixel size of an image of the file, each of which has an element of its own."""
+    images = [element for element in ElementTree.fromstring(xml).iter() if element.tag.endswith("}Pixels")]
+    if number >= len(images):
         return None
+    pixels = images[number]
     sizes = (pixels.get(f"PhysicalSize{axis}") for axis in "YX")
     rows, cols = (None if size is None else float(size) for size in sizes)
     row_unit, col_unit = (pixels.get(f"PhysicalSize{axis}Unit", "µm") for axis in "YX")
