@@ -96,7 +96,7 @@ def calibrate_sigma(
 
     References
     ----------
-    Angelopoulos, Bates, "A gentle introduction to conformal prediction", Found. Trends Mach. Learn. 16, 494 (2023),
+    Angelopoulos, Bates, "Conformal prediction: a gentle introduction", Found. Trends Mach. Learn. 16, 494 (2023),
     https://doi.org/10.1561/2200000101.
     """
     factors: list[float] = []

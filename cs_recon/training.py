@@ -121,11 +121,17 @@ def train(
         If the loss or its gradient is not finite, a checkpoint is damaged, foreign or can't be written, or another
         run is training into the folder; the last good checkpoint stays.
     """
-    with distributed.process_group(device):
+    with distributed.process_group(device) as own:
+        where = next(model.parameters()).device
+        if own.index is not None and where != own:
+            raise InputError(
+                f"the network is on {where} and this process trains on {own}; expected it there: enter "
+                "distributed.process_group before the network is made"
+            )
         distributed.share_size(config.batch_size)
         held = sole_writer(folder) if distributed.rank() == 0 else nullcontext(make_folder(folder))
-        with held as own:
-            return _train(_State(model, config, own, device), losses, batches, check)
+        with held as files:
+            return _train(_State(model, config, files, device), losses, batches, check)
 
 
 class _State:
@@ -224,7 +230,8 @@ def _step(state: _State, losses: Callable[[object], dict[str, Tensor]], batch: o
     for group in state.optimiser.param_groups:
         group["lr"] = config.rate(step)
     # The detector samples its anchors from torch's global generator: tie it to the step, and leave no trace.
-    with torch.random.fork_rng(devices=[]), torch.autocast(device.type, torch.bfloat16, enabled=_fast_bf16(device)):
+    forked = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=forked), torch.autocast(device.type, torch.bfloat16, enabled=_fast_bf16(device)):
         torch.manual_seed(config.seed * 1_000_003 + step + 7_919_000_003 * distributed.rank())
         parts = losses(batch)
         values = torch.stack([part.float() for part in parts.values()])

@@ -53,7 +53,7 @@ class OrthogonalWavelet:
 
     def analysis(self, x: Tensor) -> Coefficients:
         """Return the coefficients of images (B, 1, H, W)."""
-        bank = _filters(self.name).to(x)
+        bank = _bank(self.name, x.dtype, x.device)
         details: Coefficients = []
         for _ in range(self.levels):
             bands = _down(x, bank)
@@ -67,7 +67,7 @@ class OrthogonalWavelet:
         `shape` is the images' (H, W); needed where one is odd, since coefficients do not tell 2n - 1 from 2n.
         """
         x = coefficients[0]
-        bank = _filters(self.name).to(x)
+        bank = _bank(self.name, x.dtype, x.device)
         for details in coefficients[1:]:
             x = _up(torch.cat([_crop(x, details.shape), details], dim=1), bank)
         return x if shape is None else _crop(x, shape)
@@ -85,6 +85,7 @@ def pad_to_multiple(x: Tensor, multiple: int, mode: str = "replicate") -> Tensor
 
 
 @cache
+@torch.inference_mode(mode=False)
 def filter_pair(name: str) -> tuple[Tensor, Tensor]:
     """Return the low- and high-pass analysis filters (L,) of an orthogonal wavelet, as correlations, in float64."""
     known = [wavelet for wavelet in _pywt.wavelist(kind="discrete") if _is_orthogonal(wavelet)]
@@ -112,11 +113,22 @@ def _is_orthogonal(name: str) -> bool:
 
 
 @cache
+@torch.inference_mode(mode=False)
 def _filters(name: str) -> Tensor:
     """Return the four 2-D analysis filters (4, 1, L, L): approximation, horizontal, vertical, diagonal detail."""
     low, high = filter_pair(name)
     outer = [torch.outer(rows, cols) for rows, cols in ((low, low), (high, low), (low, high), (high, high))]
     return torch.stack(outer)[:, None]
+
+
+@cache
+@torch.inference_mode(mode=False)  # what is kept must serve gradients too, whoever asked for it first
+def _bank(name: str, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return the filters where they are used.
+
+    A copy at every call would stall a GPU, and no CUDA graph could hold it.
+    """
+    return _filters(name).to(device, dtype)
 
 
 def _crop(x: Tensor, shape: Sequence[int]) -> Tensor:

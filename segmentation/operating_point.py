@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from segmentation.instances import Instances
     from segmentation.train_segment import MappedNetwork, SegmentTraining
 
-POINTS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+POINTS = tuple(round(0.2 + 0.05 * step, 2) for step in range(15))
 
 
 def choose_operating_point(

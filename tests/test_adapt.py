@@ -212,6 +212,19 @@ def test_looking_at_the_same_samples_again_makes_nothing_surer(tmp_path, scans):
     assert errors[1] > 0.5 * errors[0]
 
 
+def test_weights_fall_with_the_noise_and_the_square_of_the_factor_on_sigma(tmp_path, scans):
+    """An error's variance is that of the noise, and the network's times the factor squared."""
+    network, items = UnrolledISTA(TINY).eval(), held_out(scans).validation(4, (0,))
+    share = torch.cat([item.share for item in items]).double() / len(items)
+    with torch.inference_mode():
+        sigmas = torch.cat([network(item.batch).log_sigma[item.held].exp() for item in items]).double()
+    one, two = (
+        share / Chooser(network, items, tmp_path / str(t), temperature=t, patience=4, identity="a").weights
+        for t in (1.0, 2.0)
+    )
+    torch.testing.assert_close(two - one, 3 * sigmas.square(), rtol=1e-5, atol=0)
+
+
 def test_it_stops_when_nothing_gets_better(tmp_path, scans, first_weights):
     config = dataclasses.replace(QUICK, steps=100, learning_rate=3.0, patience=2)
     adapted = adapt(scans, tmp_path, weights=first_weights, config=config, device="cpu")

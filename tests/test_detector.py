@@ -98,6 +98,16 @@ class TestByCurrent:
             assert values.var() == pytest.approx(variance, rel=0.12)
         np.testing.assert_allclose(scan.exposure, np.where(np.arange(64) % 2, 0.2, 1.8)[None].repeat(64, axis=0))
 
+    def test_the_variance_of_read_noise_grows_with_the_dwell_and_falls_with_the_exposure(self):
+        """Without electrons: r^2 T / mean T a visit, over the square of the exposure T / mean T."""
+        path = ScanPath(*np.indices((64, 64)).reshape(2, -1), (64, 64), dwell_us=np.tile([0.2, 1.8], 32 * 64))
+        detector = Detector(gain=2.0, read_noise_e=3.0)
+        scan = measure(np.zeros((64, 64)), path, beam_current_pA=1.0, detector=detector, rng=0)
+        for first, exposure in ((0, 0.2), (1, 1.8)):
+            values = scan.values[:, first::2]
+            assert values.var() == pytest.approx(2**2 * 9 / exposure, rel=0.1)
+            assert values.var() == pytest.approx(scan.noise_sigma(0.0) ** 2 / exposure, rel=0.1)
+
 
 class TestAfterglow:
     # So much current that counting noise is below 1e-4 of the signal.

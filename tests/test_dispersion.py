@@ -197,6 +197,17 @@ def test_global_envelope_is_left_if_and_only_if_p_is_small():
     assert np.isnan([*low, *high, p]).all()
 
 
+def test_a_distance_where_curves_hardly_vary_does_not_decide():
+    """There a hundred of its own standard deviations are a ten-thousandth of those elsewhere."""
+    curves = np.random.default_rng(8).normal(size=(99, 10))
+    curves[:, 0] *= 1e-6
+    observed = curves.mean(axis=0)
+    observed[0] += 1e-4
+    assert global_envelope(observed, curves)[2] > 0.05
+    observed[0] += 9
+    assert global_envelope(observed, curves)[2] == 0.01
+
+
 @pytest.mark.parametrize("side", [1.0, 3.0, 8.0])
 def test_distances_to_the_border_of_a_mask_of_long_pixels(side):
     mask = np.ones((30, 30), bool)

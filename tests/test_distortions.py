@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates
 from skimage.registration import phase_cross_correlation
 
-from simulate import InputError, ScanHardware, ScanPath, measure, scan_path
+from simulate import InputError, Measurement, ScanHardware, ScanPath, measure, scan_path
 from simulate.detector import Detector
 from simulate.distortions import Distortion, displaced, flicker, line_numbers
 from simulate.hardware import HARDWARE
@@ -89,6 +89,14 @@ def test_line_flicker_scales_whole_lines():
     assert strong.min() > 0
     assert strong.mean() == pytest.approx(1, abs=0.03)
     assert strong.std() == pytest.approx(0.5, rel=0.08)
+
+
+def test_line_flicker_scales_what_is_above_the_black_level():
+    """A detector's offset does not flicker with the beam."""
+    path, distortion = raster(RAMP.shape), Distortion(line_flicker=0.1)
+    lifted = Measurement(RAMP + 100, np.ones(RAMP.shape, bool), black_level=100.0)
+    plain, above = (measure(frame, path, distortion=distortion, rng=0).values for frame in (RAMP, lifted))
+    np.testing.assert_allclose(above - 100, plain, atol=1e-9)
 
 
 def test_flyback_decays_along_each_line():

@@ -1,5 +1,6 @@
 """Two processes started by torchrun train as one would, and one of them writes."""
 
+import contextlib
 import dataclasses
 import os
 import subprocess
@@ -143,6 +144,15 @@ def test_an_environment_that_makes_no_sense_is_one_line(monkeypatch, tmp_path, n
     with pytest.raises(InputError, match=message) as caught:
         train(nn.Linear(1, 1), lambda x: {}, lambda start: [], LOOP, tmp_path, device=torch.device("cpu"))
     assert "\n" not in str(caught.value)
+
+
+def test_a_network_on_another_device_than_its_process_is_refused(monkeypatch, tmp_path):
+    second = torch.device("cuda", 1)
+    monkeypatch.setattr(distributed, "process_group", lambda device: contextlib.nullcontext(second))
+    with pytest.raises(InputError, match="the network is on cpu and this process trains on cuda:1") as caught:
+        train(nn.Linear(1, 1), lambda x: {}, lambda start: [], LOOP, tmp_path / "run", device=torch.device("cuda"))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
 
 
 def test_torchrun_is_missed_and_uneven_shares_are_refused(monkeypatch, tmp_path):

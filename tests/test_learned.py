@@ -14,6 +14,7 @@ from cs_recon.checkpoint import save_weights
 from cs_recon.inpainting import InpaintingConfig, InpaintingUNet
 from cs_recon.networks import NetworkOutput
 from cs_recon.training_data import Pair
+from cs_recon.unrolled import UnrolledConfig, UnrolledISTA
 from simulate import make_scene, measure, random_config, scan_path
 
 METHODS = ["unrolled-ista", "inpainting"]
@@ -90,6 +91,24 @@ def test_the_fast_preset_stops_early_and_loses_little():
     assert np.abs(results[0].sigma - results[1].sigma).max() > 0
     with pytest.raises(InputError, match=r"preset is 'fats'.*fast"):
         reconstruct(scan, "unrolled-ista", preset="fats")
+
+
+def test_each_preset_has_its_own_factors_on_sigma(tmp_path):
+    torch.manual_seed(0)
+    config = UnrolledConfig(steps=2, widths=(4, 4), levels=1, fast_steps=1, start="pyramid")
+    state, sigma_full = UnrolledISTA(config).state_dict(), {"ratios": [0.1, 1.0], "factors": [1.5, 1.2]}
+    _, scan = scan_of(0, shape=(32, 32))
+    sigmas = []
+    for times in (1.0, 2.0):
+        file = tmp_path / f"{times}.safetensors"
+        sigma_fast = {"ratios": [0.1, 1.0], "factors": [times * 0.9, times * 0.8]}
+        told = config.as_dict() | {"sigma_full": sigma_full, "sigma_fast": sigma_fast}
+        save_weights(file, state, "unrolled-ista", told)
+        results = [reconstruct(scan, "unrolled-ista", preset=preset, weights=str(file)) for preset in ("full", "fast")]
+        sigmas.append([result.sigma for result in results])
+    (full, fast), (same, doubled) = sigmas
+    np.testing.assert_array_equal(same, full)
+    np.testing.assert_allclose(doubled, 2 * fast, rtol=1e-6)
 
 
 def test_an_untrained_inpainting_network_returns_the_first_guess():

@@ -162,6 +162,19 @@ def test_an_image_without_particles_still_trains():
     assert torch.isfinite(total)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_proposals_are_in_single_precision_under_autocast(training):
+    """In bfloat16 a corner at 200 pixels would be known to a whole pixel."""
+    torch.manual_seed(0)
+    labels = np.zeros((64, 64), np.int32)
+    labels[10:30, 20:40] = 1
+    network, kinds = MaskRCNN(TINY).train(training), []
+    network.rpn.register_forward_hook(lambda module, given, out: kinds.extend(boxes.dtype for boxes in out[0]))
+    with torch.autocast("cpu", torch.bfloat16):
+        network(torch.randn(1, 2, 64, 64), [target(labels)] if training else None)
+    assert kinds == [torch.float32]
+
+
 @pytest.mark.slow
 def test_training_lowers_the_loss_and_resumes_exactly(tmp_path):
     config = MaskRCNNTraining(

@@ -1,5 +1,7 @@
 """Columns of `measure` against closed forms, brute force and scikit-image; sub-pixel outlines; size intervals."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import optimize
@@ -9,7 +11,7 @@ from segmentation.instances import Instances
 from segmentation.measure import measure
 from segmentation.outlines import mask_areas, mask_outlines
 from segmentation.polygons import polygon_widths
-from segmentation.size_interval import size_intervals
+from segmentation.size_interval import COMMON_SHARE, PIXEL_COUNT_VARIANCE, mean_displacement_sd, size_intervals
 from simulate import InputError
 
 
@@ -133,6 +135,25 @@ def test_masks_give_small_disks_their_size_at_any_centre(radius):
         assert measure(particles, outline="pixels").area_px2[0] == np.count_nonzero(particles.labels)
 
 
+def test_a_disk_of_cells_coarser_than_pixels_is_counted():
+    particles = drawn_disk(20, (30.2, 29.9), shape=(60, 60))
+    n_pixels = np.count_nonzero(particles.labels)
+    assert measure(particles).area_px2[0] == n_pixels
+    assert measure(particles, outline="masks").area_px2[0] != n_pixels
+
+
+@pytest.mark.parametrize(("share", "counted"), [(0.4, True), (0.6, False), (1.6, False), (2.5, True)])
+def test_an_outline_of_less_than_half_or_more_than_twice_the_pixels_does_not_count(share, counted):
+    """A label map that keeps a share of what the mask holds, as when others cover the rest."""
+    y, x = np.mgrid[:48, :48]
+    particles = drawn_disk(8, (20.2, 20.4))
+    outlined = mask_areas(particles)[0]
+    particles = replace(particles, labels=(np.hypot(y - 20.2, x - 20.4) < 8 * np.sqrt(share)).astype(int))
+    expected = np.count_nonzero(particles.labels) if counted else outlined
+    for outline in ("auto", "masks"):
+        assert measure(particles, outline=outline).area_px2[0] == pytest.approx(expected)
+
+
 def test_masks_end_at_the_frame_and_at_other_particles():
     labels = np.ones((20, 20), int)
     full = Instances(labels, masks=np.ones((1, 28, 28)))
@@ -157,6 +178,29 @@ def test_intervals_grow_with_sigma_and_confidence_and_scale_with_the_pixel():
     )
     row = measure(nm, sigma=np.full((48, 48), 0.1)).iloc[0]
     assert row.equivalent_diameter_high_nm - row.equivalent_diameter_low_nm == pytest.approx(3 * widths[1], rel=1e-6)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_an_edge_is_as_steep_as_its_own_axis_is_long(axis):
+    """A ridge over the whole frame: an error of 0.1 moves its sides by 0.1 over the slope in nm."""
+    along = np.moveaxis(np.broadcast_to(np.abs(np.arange(41) - 20), (41, 41)), 1, axis)
+    ridge = Instances((along < 10).astype(int), pixel_size_nm=(0.5, 2.0), intensity=100 - 0.25 * along)
+    sd = mean_displacement_sd(
+        ridge, sigma=np.full((41, 41), 0.1), perimeter=np.array([1e9]), counted=np.array([False])
+    )  # of so long an outline only the common share is left
+    assert sd[0] == pytest.approx(np.sqrt(COMMON_SHARE) * 0.1 / 0.25 * (0.5, 2.0)[axis], rel=0.01)
+
+
+@pytest.mark.parametrize("pixel_size", [0.5, 3.0, (0.5, 0.8)])
+def test_counting_pixels_displaces_an_outline_by_its_closed_form(pixel_size):
+    """In pixels by the root of 0.0728 over the perimeter in pixels; sigma is nowhere above 0."""
+    disk = (np.hypot(*np.mgrid[-12:13, -12:13]) < 9).astype(int)
+    pixel, around = np.sqrt(np.prod(np.broadcast_to(pixel_size, 2))), 2 * np.pi * 9
+    sd = mean_displacement_sd(
+        Instances(disk, pixel_size_nm=pixel_size, intensity=disk), sigma=np.zeros(disk.shape),
+        perimeter=np.array([around * pixel]), counted=np.array([True]),
+    )  # fmt: skip
+    assert sd[0] == pytest.approx(pixel * np.sqrt(PIXEL_COUNT_VARIANCE / around))
 
 
 def test_the_interval_covers_disks_of_a_noisy_edge():

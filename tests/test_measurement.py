@@ -1,5 +1,7 @@
 """What a measurement keeps, what it refuses, and that detection obeys Poisson's law."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -161,6 +163,16 @@ def test_two_scans_of_one_frame_join_into_one():
     np.testing.assert_array_equal(joined.values[~MASK], parts[1].samples)
     np.testing.assert_array_equal(joined.path.rows, np.concatenate([first.rows, second.rows]))
     assert joined.counts_per_unit == parts[0].counts_per_unit
+
+
+@pytest.mark.parametrize("told", [0, 1])
+def test_joined_scans_keep_their_own_exposures(told):
+    """The one that has none was exposed once."""
+    paths = [ScanPath(*np.nonzero(part), FRAME.shape) for part in (MASK, ~MASK)]
+    parts = [measure(FRAME, path) for path in paths]
+    parts[told] = replace(parts[told], exposure=3.0 * parts[told].mask)
+    joined = join_measurements(*parts, paths[0].then(paths[1]))
+    np.testing.assert_array_equal(joined.exposure, np.where(parts[told].mask, 3.0, 1.0))
 
 
 @pytest.mark.parametrize(

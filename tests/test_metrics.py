@@ -91,6 +91,18 @@ def test_the_two_thresholds_mean_the_same_resolution():
     assert frc_resolution(truth, one + two) == pytest.approx(halves, rel=0.05)
 
 
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8])
+def test_the_resolution_is_interpolated_between_two_rings(threshold):
+    """Detail that fades over all frequencies, and two rings whose correlations lie on either side of the threshold."""
+    truth = gaussian_filter(white((64, 64)), 1.0)
+    noisy = truth + 0.1 * white((64, 64), 1)
+    curve = frc(truth, noisy)
+    after = int(np.argmax(curve.correlation < threshold))
+    rings = [after, after - 1]
+    crossing = np.interp(threshold, curve.correlation[rings], curve.frequency[rings])
+    assert frc_resolution(truth, noisy, threshold=threshold) == pytest.approx(1 / crossing, rel=1e-9)
+
+
 def test_resolution_at_its_ends():
     truth = white((64, 64))
     assert frc_resolution(truth, truth) == 2.0

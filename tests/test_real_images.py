@@ -1,5 +1,7 @@
 """Folders of labelled real images: their splits never mix, and images are read as they are, or refused."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -36,6 +38,13 @@ def test_splits_never_mix_and_cover_everything(real_folder):
     assert train[0].clean.shape == (32, 32)
     held_out = next(iter(validation_pairs(UnrolledTraining(data=train.config), 0.2)))
     assert held_out.clean.shape == (32, 32)
+
+
+def test_the_split_is_the_one_that_shipped_weights_were_trained_on():
+    """Another split would test them on images that they have seen."""
+    assert split_of("03a1d18cc6") == split_of("07330c8ea1") == "test"
+    found = Counter(split_of(f"i{index}") for index in range(1000))
+    assert found == {"train": 794, "validation": 101, "test": 105}
 
 
 @pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])

@@ -348,6 +348,23 @@ def test_the_probe_keeps_the_intensity_and_has_its_width():
         Probe(defocus_nm=1e6).blur(point, 0.5)
 
 
+@pytest.mark.parametrize(
+    ("radius_px", "variance"),
+    [
+        # A neighbour gets the circle's segment beyond the pixel's side.
+        (0.7, 2 * (0.7**2 * np.arccos(0.5 / 0.7) - 0.5 * np.sqrt(0.7**2 - 0.5**2)) / (np.pi * 0.7**2)),
+        (1.5, 1.5**2 / 4),
+        (2.4, 2.4**2 / 4),
+    ],
+)
+def test_a_disk_of_a_pixel_or_two_blurs_too(radius_px, variance):
+    point, grid = np.zeros((17, 17), dtype=np.float32), np.arange(17) - 8
+    point[8, 8] = 1
+    image = Probe(fwhm_nm=0, defocus_nm=radius_px * 0.5 / 20e-3, convergence_mrad=20).blur(point, 0.5)
+    for axis in (0, 1):
+        assert (image.sum(axis=axis) * grid**2).sum() == pytest.approx(variance, rel=0.07)
+
+
 def test_specks_far_below_a_pixel_are_drawn_with_few_points():
     depth, _, _ = solid(Body(), IDENTITY, 0.02, centre=(20.0, 20.0)).draw((40, 40))
     assert 0 <= depth.sum() < 1e-3

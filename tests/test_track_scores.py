@@ -40,6 +40,19 @@ def test_a_match_is_kept_while_it_overlaps_enough():
     assert result["switches"] == 0
 
 
+def test_what_goes_together_in_the_whole_movie_decides_between_equal_overlaps():
+    """One particle, all overlaps 1. Trajectory 0 is alone with it in a frame, 1 is in two beside 2; both in the last.
+
+    Over the movie, overlaps of 1 and 1/2 count 1.5 for 0 and for 1: alignments of 1.5 / (4 + 2 - 1.5) = 1/3 and
+    1.5 / (4 + 3 - 1.5) = 3/11. The particle is 0 in two frames and 1 in the two others, by TrackEval too.
+    """
+    founds = [np.array(one) for one in ([0], [1, 2], [1, 2], [0, 1])]
+    result = scores_of([np.array([0])] * 4, founds, [np.ones((1, len(one))) for one in founds])
+    det, ass = 4 / (4 + 7 - 4), (2 * 2 / (4 + 2 - 2) + 2 * 2 / (4 + 3 - 2)) / 4
+    assert (result["det_a"], result["ass_a"]) == pytest.approx((det, ass))
+    assert result["hota"] == pytest.approx(np.sqrt(det * ass))
+
+
 def test_nothing_found_scores_zero_and_nothing_to_find_one():
     truth = one_particle()
     none = truth.iloc[:0]

@@ -12,6 +12,7 @@ from segmentation.tracking.bench import LEVELS, bench_movie, scored, spoilt, tru
 from segmentation.tracking.figures import growth_figure, kymograph, kymograph_figure, trajectories_figure
 from segmentation.tracking.tracks import overlaps
 from simulate.errors import InputError
+from simulate.movie import TRACK_DTYPE
 
 DIAMETER_NM = "equivalent_diameter_nm"
 
@@ -186,6 +187,19 @@ def test_simulated_movies_are_tracked(seed):
     assert min(result["enter_n_true"], result["leave_n_true"]) >= 2
     result = scored(track(spoilt(truth, (256, 256), LEVELS["spoilt"], seed=1)), movie)
     assert result["idf1"] > 0.85
+
+
+@pytest.mark.parametrize(
+    ("visible", "in_frame", "kept"), [(1.0, 0.3, False), (1.0, 0.6, True), (0.3, 1.0, False), (0.7, 0.7, False)]
+)
+def test_the_truth_holds_what_is_seen_at_least_by_half(visible, in_frame, kept):
+    """Others may cover a particle and the frame may cut it: what is left of both counts."""
+    movie = bench_movie(n_frames=1, side=64, particles=1)
+    rows = np.zeros(2, dtype=TRACK_DTYPE)
+    rows["particle"], rows["x"], rows["y"], rows["area_nm2"] = [1, 2], 32, 32, 50
+    rows["visible"], rows["in_frame"] = [1, visible], [1, in_frame]
+    movie.tracks = rows
+    assert true_tables(movie)[0]["particle"].tolist() == [1, 2][: 1 + kept]
 
 
 def test_figures_are_drawn(tmp_path):

@@ -65,6 +65,17 @@ def test_steps_over_gaps_do_not_count():
     assert diffusion(gap)["n_steps"].tolist() == [37, 37]
 
 
+def test_a_step_over_a_gap_is_multiplied_with_none():
+    """Frames 0 to 2 and 5 to 7: two pairs of consecutive steps, by hand."""
+    x = np.array([0.0, 1.0, 4.0, 9.0, 11.0, 16.0])  # steps 1, 3, (5), 2, 5
+    table = pd.DataFrame({"frame": [0, 1, 2, 5, 6, 7], "particle": 0, "x": x, "y": 0.0})
+    found = diffusion(Tracks(table, pd.DataFrame()), min_steps=2).iloc[0]
+    square, product = (1 + 9 + 4 + 25) / 4 / 2, (1 * 3 + 2 * 5) / 2 / 2  # of both axes, one of which is at rest
+    assert found["n_steps"] == 4
+    assert found["localisation_variance_px2"] == pytest.approx(-product)
+    assert found["diffusion_px2_per_frame"] == pytest.approx(square / 2 + product)
+
+
 def test_msd_is_linear_and_drift_is_taken_out():
     paths = brownian(np.random.default_rng(2), n=400, noise=0.5)
     paths[..., 0] += 2.0 * np.arange(len(paths))[:, None]

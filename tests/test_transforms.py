@@ -15,7 +15,7 @@ from cs_recon.transforms import (
     laplacian_eigenvalues,
     solve_screened_poisson,
 )
-from cs_recon.wavelets import OrthogonalWavelet
+from cs_recon.wavelets import OrthogonalWavelet, _bank
 from simulate import InputError
 
 SIZES = [(8, 8), (33, 50), (17, 1), (1, 12), (61, 75)]
@@ -151,10 +151,20 @@ def test_a_wavelet_that_is_nearly_orthogonal_is_none():
         OrthogonalWavelet(name)
 
 
-def test_a_transform_first_used_without_gradients_serves_them_after():
-    wavelet = StationaryWavelet("db3", 2)
+@pytest.mark.parametrize("kind", [StationaryWavelet, OrthogonalWavelet])
+def test_a_transform_first_used_without_gradients_serves_them_after(kind):
     with torch.inference_mode():
+        wavelet = kind("db3", 2)  # used by no other test
         wavelet.analysis(torch.zeros(1, 1, 23, 29))
     image = torch.rand(1, 1, 23, 29, requires_grad=True)
-    wavelet.analysis(image).square().sum().backward()
+    sum(band.square().sum() for band in wavelet.analysis(image)).backward()
     assert image.grad.abs().sum() > 0
+
+
+def test_filters_are_made_once_for_each_type_and_device():
+    """A copy at each call would stall a GPU."""
+    cpu = torch.device("cpu")
+    for kind in (torch.float32, torch.float64):
+        bank = _bank("sym4", kind, cpu)
+        assert bank.dtype == kind
+        assert _bank("sym4", kind, cpu) is bank

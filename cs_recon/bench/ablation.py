@@ -29,7 +29,7 @@ VARIANTS: dict[str, UnrolledConfig] = {
     "5 steps": replace(BASE, steps=5),
     "tied": replace(BASE, tied=True),
     "single scale": replace(BASE, widths=(16,)),
-    "single scale, as many parameters": replace(BASE, widths=(38,), deep=1),
+    "single scale, 21 % more parameters": replace(BASE, widths=(38,), deep=1),
     "no second unit": replace(BASE, deep=0),
     "sym4 wavelet": replace(BASE, wavelet="sym4"),
 }

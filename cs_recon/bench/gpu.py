@@ -6,7 +6,6 @@ import inspect
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -170,14 +169,13 @@ def _network_rows(preset: str, scans: Sequence[Measurement], peaks: CardPeaks, r
     n = len(scans)
     rows: list[Row] = []
     with torch.no_grad():
-        work = count_work(half)
         exact, rounded = plain()[0], half()[0].float()
         deviation = float((exact - rounded).square().mean().sqrt())
         rows.append(
             (_label(preset, n, "bfloat16 against float32"), "cuda", deviation, "rms", "samples have variance 1")
         )
         ways: dict[str, Callable[[], Callable[[], object]]] = {
-            "float32": lambda: plain,
+            "float32 (convolutions as TF32)" if torch.backends.cudnn.allow_tf32 else "float32": lambda: plain,
             "bfloat16": lambda: half,
             "bfloat16, CUDA graph": lambda: as_graph(half),
             "bfloat16, compiled": lambda: torch.compile(half),
@@ -188,6 +186,7 @@ def _network_rows(preset: str, scans: Sequence[Measurement], peaks: CardPeaks, r
             except RuntimeError as error:  # of compilation and capture too; the other ways go on
                 rows.append((_label(preset, n, way), "cuda", float("nan"), "ms", f"failed: {_first_line(error)}"))
                 continue
+            work = count_work(plain if way.startswith("float32") else half)
             tflops, gb_s = work.flops / seconds / 1e12, work.bytes / seconds / 1e9
             arithmetic = f"{tflops / peaks.bf16_tflops:.0%} of the measured peak"
             traffic = f"{gb_s / peaks.copy_gb_s:.0%} of the copy's, were every operation to read and write memory"
@@ -211,7 +210,7 @@ def _classical_rows(scans: Sequence[Measurement], repeats: int, progress: Callab
         seconds = {}
         for device, n in (("cuda", repeats), ("cpu", 1)):
             call = partial(reconstruct, list(scans), method, device=device, batch_size=len(scans))
-            seconds[device] = median_seconds(call, n, warm=device == "cuda")
+            seconds[device] = median_seconds(call, n)
         note = f"{seconds['cpu'] / seconds['cuda']:.1f} times as fast as the CPU"
         for device, text in (("cpu", ""), ("cuda", note)):
             rows.append((f"{method}, {len(scans)} frames", device, seconds[device] / len(scans), "s/frame", text))
@@ -220,12 +219,3 @@ def _classical_rows(scans: Sequence[Measurement], repeats: int, progress: Callab
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:120]
-
-
-def agreement(method: str, scans: Sequence[Measurement], devices: tuple[str, str] = ("cpu", "cuda")) -> float:
-    """Return the largest difference of a method's images between two devices, as a share of the samples' range."""
-    one, two = (reconstruct(list(scans), method, device=device) for device in devices)
-    return max(
-        float(np.abs(a.image - b.image).max() / np.ptp(scan.samples))
-        for a, b, scan in zip(one, two, scans, strict=True)
-    )

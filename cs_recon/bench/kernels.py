@@ -35,10 +35,9 @@ class Work:
     bytes: int
 
 
-def median_seconds(run: Callable[[], object], repeats: int, *, warm: bool = True) -> float:
-    """Return the median wall-clock time of a call, GPU work included; a first call, if `warm`, does not count."""
-    if warm:
-        run()
+def median_seconds(run: Callable[[], object], repeats: int) -> float:
+    """Return the median wall-clock time of a call, GPU work included; a first call does not count."""
+    run()
     times: list[float] = []
     for _ in range(repeats):
         _synchronize()

@@ -1,4 +1,4 @@
-"""How fast the whole way is, from sparse scan to label map, by model: on the CPU, and on a GPU in batches of frames."""
+"""How fast the whole way is, from sparse scan to label map, by model, one frame after the other."""
 
 from __future__ import annotations
 

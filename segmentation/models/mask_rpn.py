@@ -5,7 +5,8 @@ second stage is worth shows in comparison.
 
 References
 ----------
-Ren, He, Girshick, Sun, "Faster R-CNN", NeurIPS 2015, https://doi.org/10.1109/TPAMI.2016.2577031 (the proposals).
+Ren, He, Girshick, Sun, "Faster R-CNN", IEEE TPAMI 39, 1137 (2017), https://doi.org/10.1109/TPAMI.2016.2577031 (the
+proposals).
 He, Gkioxari, Dollár, Girshick, "Mask R-CNN", ICCV 2017, https://doi.org/10.1109/ICCV.2017.322 (the mask branch).
 """
 

@@ -46,7 +46,7 @@ def proposal_network(config: RegionConfig, *, background_iou: float = 0.3) -> Re
     anchors = AnchorGenerator(config.anchors_px, ratios)  # pyright: ignore[reportArgumentType]
     proposals = RegionProposalNetwork(
         anchors,
-        RPNHead(config.pyramid, anchors.num_anchors_per_location()[0]),
+        SinglePrecisionHead(config.pyramid, anchors.num_anchors_per_location()[0]),
         fg_iou_thresh=0.6,
         bg_iou_thresh=background_iou,
         batch_size_per_image=256,
@@ -58,6 +58,18 @@ def proposal_network(config: RegionConfig, *, background_iou: float = 0.3) -> Re
     )
     proposals.box_similarity = box_overlap  # pyright: ignore[reportAttributeAccessIssue]
     return proposals
+
+
+class SinglePrecisionHead(RPNHead):
+    """torchvision's head, whose boxes are decoded in single precision under autocast too.
+
+    In bfloat16 a corner at 200 pixels is known to a whole pixel, and what the second stage learns with it.
+    """
+
+    def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the logits and the deltas of each level's anchors."""
+        logits, deltas = super().forward(x)
+        return [level.float() for level in logits], [level.float() for level in deltas]
 
 
 def box_overlap(first: Tensor, second: Tensor) -> Tensor:

@@ -176,7 +176,7 @@ class StudyConfig:
         alone, each once whatever the reconstructors.
     equal_cost : tuple of {"dose", "time"}
         For each sparse scan with noise, also a fast full scan of the same total dose, or of the same frame time,
-        denoised by the method ``"full-scan"``.
+        by the better of the method ``"full-scan"`` and, if the sparse scan has one, its network.
     frames : FrameChoice
         On which frames.
     scan : ScanChoice

@@ -50,8 +50,11 @@ def describe_plan(plan: Plan) -> str:
             f"({one.mean_low:.3g} to {one.mean_high:.3g}); in one frame {one.frame_low:.3g} to {one.frame_high:.3g} "
             f"({100 * wish.level:.0f} %)."
         )
-    others = plan.choices[1 : 1 + RUNNERS_UP]
-    lines += [f"Runner-up: {_scan_text(one)}, {_way_text(one)}: {_cost_text(plan, one)}." for one in others]
+    lines += [
+        f"Runner-up: {_scan_text(one)}, {_way_text(one)}: {_expected_text(plan, one)} on average at "
+        f"{_cost_text(plan, one)}."
+        for one in plan.choices[1 : 1 + RUNNERS_UP]
+    ]
     if plan.failed:
         lines.append(f"{plan.failed} cases of the study failed and count as the worst.")
     if plan.wanted:
@@ -146,11 +149,22 @@ def _way_text(choice: Choice) -> str:
     return f"{choice.recon or 'no reconstruction'}, {choice.segmenter} ({choice.mapping})"
 
 
+def _expected_text(plan: Plan, choice: Choice) -> str:
+    return ", ".join(
+        f"{target.metric} {choice.expected[str(target)].mean:.3g}" for target in plan.wish.targets
+    )
+
+
 def _cost_text(plan: Plan, choice: Choice) -> str:
-    unit = plan.dose_unit
-    told = f"{choice.dose:.3g} {unit} and {choice.frame_time_ms:.3g} ms"
-    if plan.reached:
-        what = unit if plan.wish.least == DOSE else "ms"
-        high = f"{choice.cost_high:.3g}" if choice.cost_high < math.inf else "out of reach"
-        told += f" (least by this way, {100 * plan.wish.level:.0f} %: {choice.cost_low:.3g} to {high} {what})"
-    return told
+    told = f"{choice.dose:.3g} {plan.dose_unit} and {choice.frame_time_ms:.3g} ms"
+    return f"{told} ({_least_text(plan, choice)})" if plan.reached else told
+
+
+def _least_text(plan: Plan, choice: Choice) -> str:
+    """Return how well the least cost of a choice's way is known."""
+    if choice.at_floor and choice.cost_high == choice.cost_low:
+        return "the least that was studied; less may do: try lower --ratios or --doses"
+    what = plan.dose_unit if plan.wish.least == DOSE else "ms"
+    low = f"{choice.cost_low:.3g}{' or less' if choice.at_floor else ''}"
+    high = f"{choice.cost_high:.3g}" if choice.cost_high < math.inf else "out of reach"
+    return f"least by this way, {100 * plan.wish.level:.0f} %: {low} to {high} {what}"

@@ -24,6 +24,8 @@ SURE = 1.3
 NEAR = 1.1
 """Settings closer than this factor are the same to the planner."""
 ASKED = 3
+TIE = 1.02
+"""Costs within this factor are the same: scans are of whole pixels, and the study does not know them any better."""
 
 
 def plan_from_rows(
@@ -73,9 +75,7 @@ def plan_from_rows(
         for way, group in studied.groupby(list(WAY), sort=False)
     )
     found = [_search(way, wish) for way in ways]
-    choices = sorted(
-        (choice for choice, reached in found if choice is not None and reached), key=lambda one: one.cost(wish.least)
-    )
+    choices = _ranked([choice for choice, reached in found if choice is not None and reached], wish)
     near = [choice for choice, _ in found if choice is not None]
     if not near:
         raise InputError(_no_room(ways, wish))
@@ -91,11 +91,17 @@ def _usable(rows: pd.DataFrame, how: ScanChoice) -> Any:
     studied = untyped[(untyped["pairing"] == "") & (untyped["peak_counts"] > 0)]
     if studied.empty:
         raise InputError("the study has no scans with noise; expected doses above 0 counts")
-    frames = studied["frame"].nunique()
-    if frames < LEAST_FRAMES:
-        raise InputError(f"the study has {frames} frames; expected {LEAST_FRAMES} or more to know how much they differ")
+    check_frames(studied["frame"].nunique())
     check_beam_current(how)
     return studied
+
+
+def check_frames(n_frames: int) -> None:
+    """Raise `InputError` if a study has too few frames to know how much they differ."""
+    if n_frames < LEAST_FRAMES:
+        raise InputError(
+            f"the study has {n_frames} frames; expected {LEAST_FRAMES} or more to know how much they differ"
+        )
 
 
 def check_beam_current(how: ScanChoice) -> None:
@@ -119,6 +125,7 @@ def _search(way: WayFit, wish: Wish) -> tuple[Choice | None, bool]:
     """Return the cheapest choice of a way that reaches the targets, and True; or what comes nearest, and False."""
     ratio, counts = way.grid()
     dose, time = way.costs.dose(ratio, counts), way.costs.time_ms(ratio, counts)
+    floor = float((dose if wish.least == DOSE else time).min())
     affordable = (dose <= wish.max_dose) & (time <= wish.max_time_ms)
     if not affordable.any():
         return None, False
@@ -142,10 +149,22 @@ def _search(way: WayFit, wish: Wish) -> tuple[Choice | None, bool]:
         for name, response in way.responses.items()
     }
     choice = Choice(
-        *way.way, float(ratio[index]), float(counts[index]), float(way.costs.dwell_us(counts[index])),
-        float(dose[index]), float(time[index]), float(probability[index]), bounds[0], bounds[1], expected,
+        *way.way, float(ratio[index]), float(counts[index]), float(way.costs.dwell_us(counts[index])), float(dose[index]),
+        float(time[index]), float(probability[index]), *bounds, at_floor=bounds[0] <= floor, expected=expected,
     )  # fmt: skip
     return choice, bool(enough.any())
+
+
+def _ranked(choices: Sequence[Choice], wish: Wish) -> list[Choice]:
+    """Return choices by their cost, ties by how far they exceed the targets."""
+    left = sorted(choices, key=lambda one: one.cost(wish.least))
+    ranked = []
+    while left:
+        limit = TIE * left[0].cost(wish.least)
+        tied = [one for one in left if one.cost(wish.least) <= limit]
+        ranked += sorted(tied, key=lambda one: -_margin(one, wish))
+        left = left[len(tied) :]
+    return ranked
 
 
 def _margin(choice: Choice, wish: Wish) -> float:

@@ -12,7 +12,7 @@ import pandas as pd
 from segmentation.study.cases import FULL_SCAN
 from segmentation.study.executors import inline
 from segmentation.study.frames import frame_specs, load_frame
-from segmentation.study.planner import check_beam_current, plan_from_rows
+from segmentation.study.planner import check_beam_current, check_frames, plan_from_rows
 from segmentation.study.sweep import note_study, sweep
 from simulate.errors import InputError, check_count
 
@@ -71,6 +71,7 @@ def plan(
     """
     check_count(rounds, "rounds")
     check_beam_current(config.scan)
+    check_frames(len(frame_specs(config.frames)))
     if not all(config.doses):
         raise InputError("a dose of the study is 0, no noise; expected doses above 0, which cost something")
     size = shape or frame_shape(config)

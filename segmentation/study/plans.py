@@ -96,6 +96,8 @@ class Choice:
     cost_low, cost_high : float
         Interval of the least cost by this way, in the unit of what is to be least; infinite where a bootstrap of the
         study does not reach the targets at all.
+    at_floor : bool
+        Whether `cost_low` is the least cost of this way that was studied: less may do, which the interval cannot know.
     expected : dict of str to Expectation
         By target.
     """
@@ -112,6 +114,7 @@ class Choice:
     probability: float
     cost_low: float
     cost_high: float
+    at_floor: bool
     expected: dict[str, Expectation]
 
     @property
@@ -133,7 +136,8 @@ class Plan:
     wish : Wish
         What was asked.
     choices : tuple of Choice
-        The cheapest of each way that reaches the targets within the budgets, the best first; empty if none does.
+        The cheapest of each way that reaches the targets within the budgets, the best first; empty if none does. Costs
+        within 2 % are ties, of which the one with the better expected figures comes first.
     nearest : Choice
         If none does: what comes closest within the budgets.
     wanted : tuple of (str, float, float)
@@ -169,7 +173,7 @@ class Plan:
 
     @property
     def best(self) -> Choice:
-        """The cheapest choice, or the nearest if the targets cannot be reached."""
+        """The first choice, or the nearest if the targets cannot be reached."""
         best = self.choices[0] if self.choices else self.nearest
         assert best is not None
         return best
