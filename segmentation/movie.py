@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import deque
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from itertools import chain, islice
@@ -185,6 +186,8 @@ def _process(
     except InputError as error:
         ended = f"frame {min(finished, read.frames)}: {error}"
     else:
+        if chosen.temporal and read.frames < finished:
+            _end_earlier(parts, read, chosen)
         finished = min(finished, read.frames)  # a shorter movie than the one before
     if finished == 0:
         raise InputError(ended.removeprefix("frame 0: "))
@@ -195,10 +198,18 @@ def _process(
     tracks = _tracks(parts, finished, chosen)
     paths["particles"] = write_table(root / f"{name}_all_particles", tracks.table)[0]
     paths["events"] = write_csv(root / f"{name}_events.csv", tracks.events)
-    if ended and chosen.temporal:
+    if chosen.temporal:
         # It lacks its later neighbour: computed again when the movie goes on.
         (parts / f"{finished - 1:06d}.parquet").unlink()
     return MovieResult(tracks, finished, ended, paths)
+
+
+def _end_earlier(parts: Path, read: _Read, chosen: MovieOptions) -> None:
+    """Compute the last frame of a movie that has become shorter again, without the later neighbour that it had."""
+    scan = read.latest[-1]
+    *_, image = reconstruct_movie(read.latest, chosen.recon, device=chosen.device, **chosen.recon_options)
+    found = find_in(scan, image, chosen.segment, device=chosen.device, **chosen.segment_options)
+    _write_part(parts, read.frames - 1, scan, found, measure(found, sigma=image.sigma))
 
 
 def _images(
@@ -224,7 +235,11 @@ def _images(
                 yield scan
 
     if options.temporal:
-        images = reconstruct_movie(remaining(), options.recon, device=options.device, **options.recon_options)
+        needed = remaining()
+        start = list(islice(needed, 1))
+        if not start:
+            return  # a shorter movie than the one before
+        images = reconstruct_movie(chain(start, needed), options.recon, device=options.device, **options.recon_options)
     else:
         images = (
             reconstruct(scan, options.recon, device=options.device, **options.recon_options) for scan in remaining()
@@ -250,12 +265,14 @@ class _Read:
 
     def __init__(self, parts: Path, finished: int) -> None:
         self.parts, self.finished, self.frames = parts, finished, 0
+        self.latest: deque[Measurement] = deque(maxlen=2)
 
     def each(self, scans: Iterable[Measurement]) -> Iterator[Measurement]:
         for number, scan in enumerate(scans):
             if number < self.finished and _read_part(self.parts, number).attrs.get("frame") != _digest(scan):
                 raise _OtherMovieError(self.parts)
             self.frames = number + 1
+            self.latest.append(scan)
             yield scan
 
 

@@ -61,8 +61,9 @@ def choose_operating_point(
         draw = partial(_paste, truth.shape, found) if architecture.regions else partial(_split, found)
         for row, point in enumerate(POINTS):
             pairs = match(truth, draw(point))
-            counts[row, index] = 2 * pairs.tp / max(1, pairs.n_true + pairs.n_pred) if pairs.n_true else float("nan")
-    means = np.nanmean(counts, axis=1)
+            both = pairs.n_true + pairs.n_pred
+            counts[row, index] = 2 * pairs.tp / both if both else 1.0
+    means = counts.mean(axis=1)
     best = int(means.argmax())
     return POINTS[best], float(means[best])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,8 +17,10 @@ def level_and_spread(image: NDArray) -> tuple[float, float]:
     The median, and the distance of the 0.5 % from the 99.5 % quantile: the same for any unit, gain and offset.
     Quantiles rather than extremes, so that a hot pixel does not flatten the rest.
     """
-    # Every n-th pixel is enough for quantiles of a large frame.
+    # Every n-th pixel is enough for quantiles of a large frame, if all its columns are among them alike.
     step = max(1, image.size // 100_000)
+    while math.gcd(step, image.shape[-1]) > 1:
+        step += 1
     low, middle, high = (float(q) for q in np.quantile(image.ravel()[::step], [0.005, 0.5, 0.995]))
     spread = high - low
     if spread <= 0:

@@ -6,6 +6,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
+from skimage.segmentation import relabel_sequential
 
 from segmentation.dispersion import (
     Window,
@@ -15,6 +16,7 @@ from segmentation.dispersion import (
     cluster_labels,
     dispersion,
     dispersion_figure,
+    hard_core_points,
     mass_radius,
     voronoi_statistics,
 )
@@ -262,3 +264,34 @@ def test_bad_tables_and_windows_say_what_is_wrong():
         dispersion(np.eye(9, dtype=int), window=(8, 9))
     with pytest.raises(InputError, match="room was found"):
         dispersion(np.arange(1, 401).reshape(20, 20).repeat(5, 0).repeat(5, 1), rng=0)
+
+
+@pytest.mark.parametrize("side", [65, 100, 243])
+def test_boxes_fit_a_mask_of_any_side(side):
+    assert box_counting(np.ones((side, side), bool)).dimension == pytest.approx(2, abs=0.01)
+    assert box_counting(np.ones((1, side), bool)).dimension == pytest.approx(1, abs=0.01)
+
+
+def disks_beyond_a_frame(rng, radius=10.0, side=256, coverage=0.18):
+    """Return a label map that cuts disks placed at random without overlap over a larger field, and their density."""
+    field = Window(side + 4 * radius, side + 4 * radius)
+    n = round(coverage * field.area / (np.pi * radius**2))
+    centres = hard_core_points(np.full(n, radius), field, rng) - 2 * radius
+    rows, cols = np.indices((side, side))
+    labels = np.zeros((side, side), int)
+    for number, (x, y) in enumerate(centres, start=1):
+        labels[(cols - x) ** 2 + (rows - y) ** 2 < radius**2] = number
+    return relabel_sequential(labels)[0], n / field.area
+
+
+def test_particles_that_the_frame_cuts_make_neither_density_nor_alarms():
+    rng = np.random.default_rng(0)
+    ratios, alarms = [], []
+    for _ in range(40):
+        labels, density = disks_beyond_a_frame(rng)
+        found = dispersion(labels, envelopes=39, rng=rng)
+        ratios.append(found.summary["density_per_px2"] / density)
+        alarms.append([found.summary[f"hard_core_p_{name}"] <= 0.05 for name in ("L", "G", "F")])
+    assert np.mean(ratios) == pytest.approx(1, abs=0.05)
+    # As many as chance allows with 40 arrangements: cut disks moved inwards give one in five by F.
+    assert (np.mean(alarms, axis=0) <= 0.125).all()

@@ -10,6 +10,7 @@ from cs_recon import reconstruct
 from cs_recon.batch import make_batch
 from cs_recon.learned import load_network
 from segmentation.mapping import MAPPINGS, entry_of, image_maps, map_frame, moved, trainable_maps
+from segmentation.preprocess import level_and_spread
 from simulate import InputError, Measurement, SceneConfig, make_scene, measure, scan_path
 
 CPU = torch.device("cpu")
@@ -179,3 +180,13 @@ def test_windows_of_a_large_frame_give_the_maps_of_the_whole(monkeypatch):
     # Away from the cut at column 128, the network sees the same.
     torch.testing.assert_close(got[..., :20], want[..., :20], atol=0.02, rtol=0.02)
     np.testing.assert_allclose(mapped.image, expected.image, atol=2e-3 * np.ptp(expected.image))
+
+
+@pytest.mark.parametrize("side", [1000, 1024, 999])
+def test_one_bright_column_does_not_set_the_scale(side):
+    """Every n-th pixel of a frame whose side shares a factor with n would be some columns again and again."""
+    image = np.random.default_rng(0).normal(1, 0.1, (side, side))
+    image[200:300, 200:300] += 1
+    plain = level_and_spread(image)
+    image[:, 0] += 20
+    assert level_and_spread(image) == pytest.approx(plain, rel=0.05)

@@ -224,3 +224,17 @@ def test_parts_of_frames_with_another_calibration_are_not_mixed(film, tmp_path, 
     with pytest.raises(InputError, match="another movie or pixel size; delete it or choose another"):
         process_movie(iter(others), tmp_path, options=CLASSICAL, video="none")
     assert sorted(file.name for file in (tmp_path / "movie_parts").iterdir()) == parts
+
+
+def test_a_movie_of_neighbours_that_grows_or_shrinks_is_as_one_computed_anew(film, tmp_path):
+    options = MovieOptions(recon="unrolled-ista", segment="threshold", temporal=True, recon_options={"preset": "fast"})
+    film = list(film)[:5]
+
+    def table(frames, name):
+        return process_movie(frames, tmp_path / name, options=options).tracks.table
+
+    three, five = table(film[:3], "three"), table(film, "five")
+    close = {"atol": 1e-3, "rtol": 1e-3}
+    pd.testing.assert_frame_equal(table(film, "three"), five, **close)
+    pd.testing.assert_frame_equal(table(film[:3], "five"), three, **close)
+    pd.testing.assert_frame_equal(table(film, "five"), five, **close)

@@ -1,6 +1,7 @@
 """The family of segmentation networks, every member by the same tests."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -155,6 +156,26 @@ def test_the_operating_point_is_one_of_the_candidates(tmp_path):
     point, value = choose_operating_point(model, config, frames=3, device=CPU)
     assert point in POINTS
     assert 0 <= value <= 1
+
+
+def test_false_particles_on_frames_without_any_cost_the_operating_point(monkeypatch):
+    """One frame with a particle found at 0.95, one blank with a false one at 0.65: only from there on is all right."""
+    disk = np.hypot(*np.indices((32, 32)) - 16) < 6
+    frames = [(disk.astype(np.int32), [0.95]), (np.zeros((32, 32), np.int32), [0.65])]
+    scores = iter(scores for _, scores in frames)
+    samples = [
+        SimpleNamespace(target={"label_map": torch.from_numpy(one)}, seen=torch.zeros(2, 32, 32)) for one, _ in frames
+    ]
+    monkeypatch.setattr("segmentation.operating_point.LabelledScenes", lambda *_, **__: samples)
+
+    def found(*_, **__):
+        one = torch.tensor(next(scores))
+        return {"boxes": torch.tensor([[10.0, 10, 23, 23]]), "scores": one, "masks": torch.ones(1, 28, 28)}
+
+    monkeypatch.setattr("segmentation.operating_point.run_views", found)
+    config = small("mask-rcnn")
+    point, value = choose_operating_point(make_model(config), config, frames=2, device=CPU)
+    assert (point, value) == (0.7, 1.0)
 
 
 @pytest.mark.parametrize("mapping", MAPPINGS)

@@ -104,3 +104,12 @@ def test_each_event_counts_once_and_only_near_in_time_and_space():
 def test_tables_that_are_no_trajectories_are_refused(table, message):
     with pytest.raises(InputError, match=message):
         score_tracks(table, one_particle())
+
+
+def test_a_frame_without_detections_ends_no_match():
+    """One particle: matched, overlooked, then seen by its track and, better, by another; as TrackEval has it."""
+    overlaps = [np.array([[0.9]]), np.zeros((1, 0)), np.array([[0.6, 0.8]])]
+    founds = [np.array([0]), np.array([], int), np.array([0, 1])]
+    result = scores_of([np.array([0])] * 3, founds, overlaps)
+    assert result["switches"] == 0
+    assert result["mota"] == pytest.approx(1 - (1 + 1) / 3)  # one missed, one too many

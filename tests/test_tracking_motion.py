@@ -16,6 +16,7 @@ from segmentation.tracking import (
 from simulate.errors import InputError
 
 PIXEL_NM, INTERVAL_S = 0.5, 2.0
+TRUE_D = PIXEL_NM**2 / (2 * INTERVAL_S)
 
 
 def movie_of(paths):
@@ -135,3 +136,37 @@ def test_bad_input_is_named():
         diffusion(twice, blur=0.3)
     with pytest.raises(InputError, match="max_lag"):
         mean_squared_displacement(twice, max_lag=0)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 10])
+def test_what_few_particles_share_is_not_taken_for_drift(n):
+    """Their median step holds a part of each one's own: diffusion and MSD are what they would be without drift."""
+    rng = np.random.default_rng(10 + n)
+    estimates, covered, msd = [], [], []
+    for _ in range(120):
+        paths = brownian(rng, n=n, frames=40, noise=0.1) + np.arange(40)[:, None, None]
+        still = without_drift(movie_of(paths))
+        last = diffusion(still).iloc[-1]
+        estimates.append(last["diffusion_nm2_per_s"])
+        covered.append(last["diffusion_low_nm2_per_s"] <= TRUE_D <= last["diffusion_high_nm2_per_s"])
+        msd.append(mean_squared_displacement(still, max_lag=2)["msd_nm2"].to_numpy())
+    assert np.mean(estimates) == pytest.approx(TRUE_D, rel=0.06)
+    assert np.mean(covered) > 0.85
+    np.testing.assert_allclose(np.mean(msd, axis=0), PIXEL_NM**2 * (2 * np.array([1, 2]) + 4 * 0.1**2), rtol=0.06)
+
+
+def test_one_particle_tells_no_diffusion_from_drift():
+    still = without_drift(movie_of(brownian(np.random.default_rng(5), n=1, frames=40)))
+    assert not len(diffusion(still))
+    assert not len(mean_squared_displacement(still))
+
+
+def test_intervals_hold_where_many_detections_are_missing():
+    rng = np.random.default_rng(6)
+    covered = []
+    for _ in range(150):
+        tracks = movie_of(brownian(rng, n=20, frames=40, noise=1.5))
+        seen = Tracks(tracks.table[rng.random(len(tracks.table)) > 0.4], tracks.events, PIXEL_NM, INTERVAL_S)
+        last = diffusion(seen).iloc[-1]
+        covered.append(last["diffusion_low_nm2_per_s"] <= TRUE_D <= last["diffusion_high_nm2_per_s"])
+    assert np.mean(covered) > 0.91

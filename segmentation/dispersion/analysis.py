@@ -20,6 +20,7 @@ from segmentation.dispersion.persistence import alpha_persistence
 from segmentation.dispersion.windows import Window
 from segmentation.instances import Instances, as_instances
 from segmentation.measure import measure
+from segmentation.population import border_weights
 from simulate.errors import (
     InputError,
     PixelSize,
@@ -60,12 +61,14 @@ class Dispersion:
     agglomerates : pandas.DataFrame
         A row a cluster: see `agglomerate_table`.
     curves : pandas.DataFrame
-        K, L, g, G, F and J of r; without envelopes no more. Of L, g, G and F also the pointwise 95 % envelopes of the
+        K, L, g, G, F and J of r, over the particles further than the largest radius from the frame's edge if that cuts
+        any; without envelopes no more. Of L, g, G and F also the pointwise 95 % envelopes of the
         simulations (`_low`, `_high`) and the global ones (`_global_low`, `_global_high`). No rows for fewer than two.
     persistence : pandas.DataFrame
         `dimension` (0 components, 1 holes), `birth` and `death` (`alpha_persistence`).
     summary : dict
-        One number each: `count`, `density`; means of the nearest distances; `clark_evans`, its `_z` and `_p`; means of
+        One number each: `count`; `density`, for which whole particles stand for the cut ones
+        (`population.border_weights`); means of the nearest distances; `clark_evans`, its `_z` and `_p`; means of
         `coordination` and `psi6` and the coefficient of variation of the Voronoi area over cells away from the border;
         numbers of `contacts`, network `components`, `clusters` and the share of particles `clustered`;
         `fractal_dimension`, its `_error` and the fitted `fractal_prefactor` over whole agglomerates of at least three;
@@ -166,7 +169,8 @@ def dispersion(
     cut = as_flags(table, "touches_border") if "touches_border" in table else np.zeros(len(points), bool)
     cut = cut | (region.border_distances(points) < radii)
     groups = agglomerate_table(rows["cluster"], points, radii, cut, unit)
-    curves, tests = _functions(points, radii, region, unit, (correction, int(envelopes), generator))
+    summary |= {f"density_per_{unit}2": _density(table, region, pixel)}
+    curves, tests = _functions(*_deep_inside(points, radii, cut, region), unit, (correction, int(envelopes), generator))
     return Dispersion(
         unit,
         region,
@@ -197,7 +201,7 @@ def _neighbourhood(
 
     inner = ~cells["voronoi_at_border"]
     area = cells["voronoi_area"][inner]
-    summary = {"count": float(n), f"density_per_{unit}2": n / region.area}
+    summary = {"count": float(n), f"density_per_{unit}2": float("nan")}
     summary |= {f"mean_nearest_centre_{unit}": _mean(centre), f"mean_nearest_surface_{unit}": _mean(nearest)}
     summary |= clark_evans(points, region)
     summary |= {f"mean_{name}": _mean(cells[name][inner]) for name in ("coordination", "psi6")}
@@ -207,6 +211,30 @@ def _neighbourhood(
     summary["clusters"] = float(rows["cluster"].max() + 1) if n else 0.0
     summary["clustered"] = _mean((rows["cluster"] >= 0).astype(np.float64))
     return rows, contacts, summary
+
+
+def _density(table: pd.DataFrame, region: Window, pixel: tuple[float, float]) -> float:
+    """Return how many particles there are to an area, whole ones standing for those that the frame cuts."""
+    if region.mask is not None or not {"touches_border", "bbox_x0"} <= set(table):
+        return len(table) / region.area
+    shape = round(region.height / pixel[0]), round(region.width / pixel[1])
+    return float(border_weights(table, shape).sum()) / region.area
+
+
+def _deep_inside(points: NDArray, radii: NDArray, cut: NDArray, region: Window) -> tuple[NDArray, NDArray, Window]:
+    """Return the particles that lie further than the largest radius from the edge of a frame that cuts some, and where.
+
+    What is seen of a cut one has its centre elsewhere, which no arrangement of whole disks by chance shows. Where fewer
+    than two lie so deep, all are returned.
+    """
+    if region.mask is not None or not cut.any():
+        return points, radii, region
+    margin = min(float(radii.max()), min(region.width, region.height) / 4)
+    inner = Window(region.width - 2 * margin, region.height - 2 * margin)
+    inside = inner.contains(points - margin)
+    if inside.sum() < 2:
+        return points, radii, region
+    return (points - margin)[inside], radii[inside], inner
 
 
 def _functions(

@@ -90,8 +90,9 @@ def box_counting(mask: NDArray[np.bool_], *, sizes: Sequence[int] | None = None)
     mask : ndarray of bool, shape (H, W)
         Its pixels; pixels are taken for squares.
     sizes : sequence of int, optional
-        Sides of the boxes in pixels; powers of 2 up to a quarter of the mask's longer side if None. Boxes start at the
-        upper left of the mask's bounding box.
+        Sides of the boxes in pixels, which start at the upper left of the mask's bounding box. If None, a quarter, an
+        eighth, ... of its longer side, down to a pixel: what boxes at the far sides hold less, of other sides, would
+        pass for a lower dimension.
 
     Returns
     -------
@@ -108,14 +109,15 @@ def box_counting(mask: NDArray[np.bool_], *, sizes: Sequence[int] | None = None)
     2.0
     """
     inner = _bounded(mask)
-    if sizes is None:
-        sizes = [2**k for k in range(int(np.log2(max(max(inner.shape) / 4, 1))) + 1)]
-    counts = []
-    for size in sizes:
-        check_count(size, "box size", 1)
-        rows = np.logical_or.reduceat(inner, np.arange(0, inner.shape[0], int(size)), axis=0)
-        counts.append(np.logical_or.reduceat(rows, np.arange(0, inner.shape[1], int(size)), axis=1).sum())
-    return _power_law(1 / np.asarray(sizes, dtype=np.float64), np.asarray(counts, dtype=np.float64))
+    longer = max(inner.shape)
+    sides = [longer / 2**k for k in range(2, int(np.log2(longer)) + 1)] or [1.0]
+    if sizes is not None:
+        for size in sizes:
+            check_count(size, "box size", 1)
+        sides = [float(size) for size in sizes]
+    at = np.argwhere(inner) + 0.5
+    counts = [len(np.unique(np.floor(at / side), axis=0)) for side in sides]
+    return _power_law(1 / np.asarray(sides), np.asarray(counts, dtype=np.float64))
 
 
 def mass_radius(mask: NDArray[np.bool_], *, primary_radius_px: float = 1.0, n_radii: int = 12) -> Fractal:

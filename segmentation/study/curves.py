@@ -1,6 +1,7 @@
 """Curves of a study with confidence bands, whether they rise as they should, and scans of equal cost beside each other.
 
-Bands are percentile bootstraps over frames: frames differ far more than repeated scans of one.
+Bands are percentile bootstraps over frames (frames differ far more than repeated scans of one), wider by what Student's
+t demands of few.
 
 References
 ----------
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -165,4 +167,8 @@ def _band(values: NDArray[np.float64], level: float, n_boots: int, rng: np.rando
         return float("nan"), float("nan")
     means = values[rng.integers(len(values), size=(n_boots, len(values)))].mean(axis=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    # A bootstrap of n values varies as their variance over n, not n - 1, and knows no more of it than they do.
+    n, tail = len(values), (1 + level) / 2
+    wider = (n / (n - 1)) ** 0.5 * stats.t.ppf(tail, n - 1) / stats.norm.ppf(tail)
+    mean = values.mean()
+    return float(mean + wider * (low - mean)), float(mean + wider * (high - mean))

@@ -14,6 +14,10 @@ from simulate.errors import InputError, check_count, check_kind, check_within, p
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+STEPS_LEFT = "steps_left"
+MEDIAN_VARIANCE = (1.0, 0.5, 0.4487, 0.2982)
+"""Of the median of 1 to 4 normal numbers of variance 1; of more by a formula that is within 2 %."""
+
 
 def drift(tracks: Tracks) -> pd.DataFrame:
     """Return the drift since the first frame in pixels: `frame`, `x`, `y`.
@@ -36,6 +40,27 @@ def drift(tracks: Tracks) -> pd.DataFrame:
     >>> drift(Tracks(table, pd.DataFrame()))["x"].tolist()
     [0.0, 1.0]
     """
+    return _drift(tracks).drop(columns=STEPS_LEFT)
+
+
+def without_drift(tracks: Tracks) -> Tracks:
+    r"""Return the trajectories less the drift that they share; events stay where they were seen.
+
+    The median of few particles' steps holds a part of each one's own: of independent steps of N particles, the share
+    :math:`1 - 2/N + v_N` of the variance is left, with :math:`v_N` the variance of the median of N normal numbers
+    (nothing of one particle's, half of two's). The column ``steps_left`` holds the sum of these shares up to each
+    frame, by which `diffusion` and `mean_squared_displacement` undo it.
+    """
+    common, table = _drift(tracks), tracks.table.copy()
+    place = np.searchsorted(common["frame"].to_numpy(), table["frame"].to_numpy())
+    for name in ("x", "y"):
+        table[name] = table[name].to_numpy(float) - common[name].to_numpy()[place]
+    table[STEPS_LEFT] = common[STEPS_LEFT].to_numpy()[place]
+    return Tracks(table, tracks.events, tracks.pixel_size_nm, tracks.frame_interval_s)
+
+
+def _drift(tracks: Tracks) -> pd.DataFrame:
+    """Return the drift, and the sum of the shares of the steps' variance that are left without it."""
     table = _checked(tracks)
     frames = np.unique(table["frame"].to_numpy())
     place = np.searchsorted(frames, table["frame"].to_numpy())
@@ -44,18 +69,22 @@ def drift(tracks: Tracks) -> pd.DataFrame:
     place, particle, points = place[order], particle[order], points[order]
     # Steps of a particle from one frame to the next one that there is.
     good = (np.diff(particle) == 0) & (np.diff(place) == 1)
-    steps = pd.DataFrame(np.diff(points, axis=0)[good], columns=["x", "y"]).groupby(place[1:][good]).median()
+    grouped = pd.DataFrame(np.diff(points, axis=0)[good], columns=["x", "y"]).groupby(place[1:][good])
+    steps = grouped.median().assign(**{STEPS_LEFT: _share_left(grouped.size().to_numpy())})
     total = steps.reindex(np.arange(frames.size), fill_value=0.0).cumsum()
-    return pd.DataFrame({"frame": frames, "x": total["x"].to_numpy(), "y": total["y"].to_numpy()})
+    return pd.DataFrame({"frame": frames, **{name: total[name].to_numpy() for name in ("x", "y", STEPS_LEFT)}})
 
 
-def without_drift(tracks: Tracks) -> Tracks:
-    """Return the trajectories less the drift that they share; events stay where they were seen."""
-    common, table = drift(tracks), tracks.table.copy()
-    place = np.searchsorted(common["frame"].to_numpy(), table["frame"].to_numpy())
-    for name in ("x", "y"):
-        table[name] = table[name].to_numpy(float) - common[name].to_numpy()[place]
-    return Tracks(table, tracks.events, tracks.pixel_size_nm, tracks.frame_interval_s)
+def _share_left(particles: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return which share of the variance of independent steps is left when their median is taken off each.
+
+    >>> _share_left(np.array([1, 2, 3, 1000])).round(3).tolist()
+    [0.0, 0.5, 0.782, 1.0]
+    """
+    n = np.asarray(particles, dtype=float)
+    large = np.pi / 2 / (n + np.where(n % 2 == 1, np.pi / 2 - 1, 1.27))
+    known = dict(enumerate(MEDIAN_VARIANCE, start=1))
+    return 1 - 2 / n + np.array([known.get(int(count), value) for count, value in zip(n, large, strict=True)])
 
 
 def mean_squared_displacement(tracks: Tracks, *, max_lag: int = 20, per_track: bool = False) -> pd.DataFrame:
@@ -88,7 +117,9 @@ def mean_squared_displacement(tracks: Tracks, *, max_lag: int = 20, per_track: b
     for lag in range(1, int(max_lag) + 1):
         later = table.assign(frame=table["frame"] - lag)
         both = table.merge(later, on=["frame", "particle"], suffixes=("", "_later"))
-        squared = (both["x_later"] - both["x"]) ** 2 + (both["y_later"] - both["y"]) ** 2
+        left = (both[f"{STEPS_LEFT}_later"] - both[STEPS_LEFT]) / lag
+        both, left = both[left > 0], left[left > 0]
+        squared = ((both["x_later"] - both["x"]) ** 2 + (both["y_later"] - both["y"]) ** 2) / left
         blocks.append(pd.DataFrame({"particle": both["particle"], "lag": lag, "squared": squared}))
     keys = ["particle", "lag"] if per_track else ["lag"]
     grouped = pd.concat(blocks).groupby(keys)["squared"].agg(["mean", "size"]).reset_index()
@@ -109,7 +140,7 @@ def diffusion(tracks: Tracks, *, blur: float = 0.0, confidence: float = 0.95, mi
     which needs no fit and is unbiased for any localisation error; the mean of both axes. Intervals are normal, of the
     variance :math:`D^2 [(6 + 4\epsilon + 2\epsilon^2)/N + 4(1 + \epsilon)^2/N^2]` for an axis with
     :math:`\epsilon = \sigma^2/(D\Delta t) - 2R`; of K particles together, with N steps in all, the second term is K
-    times as large. Only steps between consecutive frames count.
+    times as large (N here is one more than the products that gaps leave). Only steps between consecutive frames count.
 
     Parameters
     ----------
@@ -145,17 +176,22 @@ def diffusion(tracks: Tracks, *, blur: float = 0.0, confidence: float = 0.95, mi
     check_count(min_steps, "min_steps", 2)
     table, unit = _physical(tracks)
     interval = tracks.frame_interval_s or 1.0
-    rows = []
+    rows, shares = [], []
     for particle, one in table.sort_values("frame").groupby("particle"):
-        squares, products = _moments(one["frame"].to_numpy(), one[["x", "y"]].to_numpy())
+        frames, left = one["frame"].to_numpy(), one[STEPS_LEFT].to_numpy()
+        squares, products, share = _moments(frames, left, one[["x", "y"]].to_numpy())
         if len(squares) >= min_steps and len(products):
-            rows.append((particle, len(squares), squares.mean(), products.mean()))
-    moments = np.array(rows, dtype=float).reshape(-1, 4)
-    n = moments[:, 1]
-    if n.sum() > 0:
-        together = [-1, n.sum(), np.average(moments[:, 2], weights=n), np.average(moments[:, 3], weights=n)]
-        moments = np.vstack([moments, together])
-    n, square, product = moments[:, 1], moments[:, 2], moments[:, 3]
+            rows.append((particle, len(squares), len(products) + 1, squares.mean(), products.mean()))
+            shares.append(share)
+    moments = np.array(rows, dtype=float).reshape(-1, 5)
+    if len(rows):
+        weights = moments[:, 1]
+        means = [np.average(moments[:, column], weights=weights) for column in (3, 4)]
+        # Of N particles' steps without their median, about N - 1 are independent.
+        moments = np.vstack([moments, [-1, weights.sum(), float(np.dot(moments[:, 2], np.asarray(shares))), *means]])
+    # Gaps take more products than steps away, and products are what the interval hangs on: N steps of one stretch
+    # have N - 1.
+    n, square, product = moments[:, 2], moments[:, 3], moments[:, 4]
     # The mean of K tracks' estimates, weighted by their steps n_k of N in all: sum (n_k / N)^2 / n_k^2 = K / N^2.
     pooled = np.append(np.ones(len(rows)), [len(rows)] * (len(moments) - len(rows)))
     value = (square / 2 + product) / interval
@@ -166,22 +202,28 @@ def diffusion(tracks: Tracks, *, blur: float = 0.0, confidence: float = 0.95, mi
     half = ndtri((1 + confidence) / 2) * np.sqrt(spread / 2)
     per = f"{unit}2_per_{'frame' if tracks.frame_interval_s is None else 's'}"
     return pd.DataFrame({
-        "particle": moments[:, 0].astype(int), "n_steps": n.astype(int), f"diffusion_{per}": value,
+        "particle": moments[:, 0].astype(int), "n_steps": moments[:, 1].astype(int), f"diffusion_{per}": value,
         f"diffusion_low_{per}": value - half, f"diffusion_high_{per}": value + half,
         f"localisation_variance_{unit}2": variance,
     })  # fmt: skip
 
 
-def _moments(frames: NDArray, points: NDArray) -> tuple[NDArray, NDArray]:
-    """Return squares of steps, and products of consecutive ones, each the mean of both axes."""
-    steps, good = np.diff(points, axis=0), np.diff(frames) == 1
+def _moments(frames: NDArray, steps_left: NDArray, points: NDArray) -> tuple[NDArray, NDArray, float]:
+    """Return squares of steps, and products of consecutive ones, each the mean of both axes, and what is left of them.
+
+    Squares and products are such as if all were left.
+    """
+    left = np.diff(steps_left)
+    good = (np.diff(frames) == 1) & (left > 0)
+    steps = np.diff(points, axis=0) / np.sqrt(np.where(good, left, 1))[:, None]
     products = (steps[:-1] * steps[1:]).mean(axis=1)[good[:-1] & good[1:]]
-    return (steps**2).mean(axis=1)[good], products
+    return (steps**2).mean(axis=1)[good], products, float(left[good].mean()) if good.any() else 0.0
 
 
 def _checked(tracks: Tracks) -> pd.DataFrame:
     check_kind(tracks, "tracks", Tracks)
     table = pd.DataFrame({name: tracks.table[name].to_numpy() for name in ("frame", "particle", "x", "y")})
+    table[STEPS_LEFT] = tracks.table[STEPS_LEFT].to_numpy() if STEPS_LEFT in tracks.table else table["frame"]
     if table.duplicated(subset=["frame", "particle"]).any():
         raise InputError("a particle is in one frame twice; expected one row for each particle in each frame")
     return table

@@ -159,6 +159,8 @@ def _clear(truths: Sequence[NDArray], founds: Sequence[NDArray], overlaps: Seque
     current: dict[int, int] = {}  # those of the frame before
     hits = switches = 0
     for true, found, overlap in zip(truths, founds, overlaps, strict=True):
+        if not overlap.size:
+            continue  # as TrackEval: what was matched before such a frame still is
         kept = np.array([[current.get(int(t)) == int(f) for f in found] for t in true]).reshape(overlap.shape)
         gain = np.where(overlap >= THRESHOLD - _EPSILON, 1000.0 * kept + overlap, 0)
         rows, cols = linear_sum_assignment(gain, maximize=True)
