@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Reconstruction:
     """A full image computed from a sparse scan.
 
@@ -56,6 +56,12 @@ class Reconstruction:
     info: dict[str, object] = field(default_factory=dict)
     name: str = "scan"
     scan: Measurement | None = None
+
+    def __repr__(self) -> str:
+        rows, cols = self.image.shape
+        scanned = "" if self.scan is None else f", {self.scan.ratio:.3g} of the pixels scanned"
+        with_sigma = "" if self.sigma is None else ", with sigma"
+        return f"Reconstruction({self.name!r}: {rows} x {cols} by {self.method}{with_sigma}{scanned})"
 
 
 class Reconstructor(Protocol):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MASK_SIZE = 28
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Instances:
     """Segmented particles: what every segmentation method returns and every measurement starts from.
 
@@ -96,6 +96,10 @@ class Instances:
             object.__setattr__(self, "masks", _in_unit_range(masks, "masks").astype(np.float16))
         if self.intensity is not None:
             object.__setattr__(self, "intensity", check_image_of(self.intensity, labels.shape))
+
+    def __repr__(self) -> str:
+        rows, cols = self.shape
+        return f"Instances({self.name!r}: {len(self)} particles in {rows} x {cols} pixels by {self.method})"
 
     def __len__(self) -> int:
         """Return the number of particles."""

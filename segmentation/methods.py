@@ -107,8 +107,8 @@ def full_image(image: NDArray[np.float64] | Reconstruction | Measurement) -> NDA
     if isinstance(image, Measurement):
         if not image.mask.all():
             raise InputError(
-                f"the measurement is sparse ({image.ratio:.3g} of its pixels); reconstruct it first, or call "
-                "segmentation.run for the whole chain"
+                f"the measurement is sparse ({image.ratio:.3g} of its pixels); reconstruct it first, or go the "
+                "whole way with segmentation.run ('cs-stem run')"
             )
         return image.values
     return image

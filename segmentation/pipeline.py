@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from simulate.hardware import ScanHardware
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Result:
     """What the chain made of one scan.
 
@@ -58,6 +58,9 @@ class Result:
     instances: Instances
     table: pd.DataFrame
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Result({self.reconstruction!r}, {self.instances!r})"
 
 
 def run(

@@ -31,16 +31,25 @@ def shipped_name(method: str, mapping: str) -> str:
     return method if mapping == RECONSTRUCT else f"{method}-{mapping}"
 
 
+def shipped() -> list[str]:
+    """Return the names of all shipped weights."""
+    folder = files("segmentation") / "weights"
+    return sorted(Path(item.name).stem for item in folder.iterdir() if item.name.endswith(".safetensors"))
+
+
+def check_shipped(name: str) -> None:
+    """Raise `InputError` if no weights of that name are shipped."""
+    if name not in shipped():
+        raise InputError(
+            f"no weights {name!r} are shipped; give those of your own training, or choose one of {', '.join(shipped())}"
+        )
+
+
 @contextmanager
 def shipped_file(name: str) -> Iterator[Path]:
     """Give the file of shipped weights; `InputError` with those that there are if there is none of that name."""
-    folder = files("segmentation") / "weights"
-    shipped = sorted(Path(item.name).stem for item in folder.iterdir() if item.name.endswith(".safetensors"))
-    if name not in shipped:
-        raise InputError(
-            f"no weights {name!r} are shipped; give those of your own training, or choose one of {', '.join(shipped)}"
-        )
-    with as_file(folder / f"{name}.safetensors") as path:
+    check_shipped(name)
+    with as_file(files("segmentation") / "weights" / f"{name}.safetensors") as path:
         yield path
 
 

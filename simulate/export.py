@@ -77,7 +77,7 @@ def write_scan(
     410
     """
     target = Path(file)
-    name = _format_of(target, format)
+    name = scan_format(target, format)
     pixel_size_nm = check_pixel_size(pixel_size_nm)
     if pixel_size_nm is not None and name != "direct-electron":
         raise InputError(f"the format {name!r} has no place for a pixel size; leave it out, or write direct-electron")
@@ -129,7 +129,7 @@ def read_scan(
         and dwell times above 0, or if it contradicts `shape` or `dwell_us`.
     """
     source = Path(file)
-    name = _format_of(source, format)
+    name = scan_format(source, format)
     try:
         if not source.is_file():
             raise InputError("no such file; expected an existing file: check the path")
@@ -141,6 +141,50 @@ def read_scan(
         raise InputError(
             f"{source}: cannot be read as {name} ({what}); expected a complete, undamaged file: copy it again"
         ) from None
+
+
+def scan_format(file: Path, format_: str | None = None) -> str:
+    """Return the format that a scan path's file has by its name, or is said to have.
+
+    Parameters
+    ----------
+    file : Path
+        The file; it need not be there.
+    format_ : str, optional
+        As `write_scan` takes it.
+
+    Returns
+    -------
+    str
+        One of the formats of `write_scan`.
+
+    Raises
+    ------
+    InputError
+        If there is no such format, or the name is of none.
+
+    Examples
+    --------
+    >>> scan_format(Path("lot7_scan_coordinates.csv"))
+    'direct-electron'
+    """
+    if format_ is None:
+        if file.name.endswith(scan_text.COORDINATES_ENDING):
+            return "direct-electron"
+        try:
+            return _SUFFIXES[file.suffix.lower()]
+        except KeyError:
+            raise InputError(
+                f"{file}: unknown file type {file.suffix!r}; expected a name that ends in {', '.join(_SUFFIXES)} or "
+                f"{scan_text.COORDINATES_ENDING}"
+            ) from None
+    if format_ not in _FORMATS:
+        raise InputError(
+            f"unknown scan format {format_!r}{nearest_name(str(format_), _FORMATS)}; known: {', '.join(_FORMATS)}"
+        )
+    if format_ == "direct-electron" and not file.name.endswith(scan_text.COORDINATES_ENDING):
+        raise InputError(f"{file}: expected a name that ends in {scan_text.COORDINATES_ENDING}, as DE-Server gives")
+    return format_
 
 
 def _scan(stored: StoredScan, shape: tuple[int, int] | None, dwell_us: float | None) -> ScanPath:
@@ -167,25 +211,6 @@ def _scan(stored: StoredScan, shape: tuple[int, int] | None, dwell_us: float | N
         scheme=stored.scheme,
         seed=stored.seed,
     )
-
-
-def _format_of(file: Path, format_: str | None) -> str:
-    if format_ is None:
-        if file.name.endswith(scan_text.COORDINATES_ENDING):
-            return "direct-electron"
-        try:
-            return _SUFFIXES[file.suffix.lower()]
-        except KeyError:
-            raise InputError(
-                f"{file}: unknown file type {file.suffix!r}; expected one of {' '.join(_SUFFIXES)}, or give format="
-            ) from None
-    if format_ not in _FORMATS:
-        raise InputError(
-            f"unknown scan format {format_!r}{nearest_name(str(format_), _FORMATS)}; known: {', '.join(_FORMATS)}"
-        )
-    if format_ == "direct-electron" and not file.name.endswith(scan_text.COORDINATES_ENDING):
-        raise InputError(f"{file}: expected a name that ends in {scan_text.COORDINATES_ENDING}, as DE-Server gives")
-    return format_
 
 
 def _check_writable(path: ScanPath, name: str) -> None:

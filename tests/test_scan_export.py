@@ -136,7 +136,7 @@ def test_a_format_can_be_named(tmp_path):
 @pytest.mark.parametrize(
     ("name", "path", "options", "message"),
     [
-        ("scan.tif", PATH, {}, "unknown file type '.tif'"),
+        ("scan.tif", PATH, {}, "unknown file type '.tif'; expected a name that ends in .csv, .npy, "),
         ("scan.csv", PATH, {"format": "nexsus"}, "did you mean 'nexus'"),
         ("scan.csv", PATH, {"format": "direct-electron"}, "ends in _scan_coordinates.csv"),
         ("scan.csv", PATH, {"pixel_size_nm": 0.5}, "no place for a pixel size"),

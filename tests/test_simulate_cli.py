@@ -10,7 +10,9 @@ import tifffile
 import cs_recon
 import simulate
 from segmentation.cli import main
+from segmentation.cli.main import _parser as command_line_parser
 from simulate.figures import mask_spectrum, schemes_figure
+from simulate.scan_text import read_info
 
 SMALL = ["--n-particles", "4", "--diameter-nm", "8"]
 
@@ -132,6 +134,75 @@ def test_the_options_of_a_movie_move_its_particles(here, capsys):
     longest = (moved.max() - moved.min()).max()
     assert longest == pytest.approx(3 * 0.5 / pixel, rel=0.01)
     assert main([*command, "--coalescence", "--diffusion-nm2-per-s", "-1"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "unnamed"),
+    [
+        ("simulate frame --peak-counts 50", set()),
+        ("simulate frame", set()),
+        ("simulate scan --ratio 0.2", set()),
+        ("simulate movie --frames 3 --ratio 0.2", {"scene_paths/frame_0001.csv"}),
+        ("simulate movie --frames 1 --ratio 0.2", set()),
+    ],
+)
+def test_every_file_that_is_written_is_named(here, capsys, command, unnamed):
+    assert main([*command.split(), *SMALL, "--shape", "64", "64", "--out", "out"]) == 0
+    told = capsys.readouterr().out.replace(" to frame_0002.csv", ", out/scene_paths/frame_0002.csv").split()
+    named = {word.rstrip(",") for word in told if word.startswith("out/")}
+    written = {file.relative_to(here).as_posix() for file in (here / "out").rglob("*") if file.is_file()}
+    assert named == written - {f"out/{name}" for name in unnamed}
+
+
+@pytest.mark.parametrize("scheme", ["random", "poisson-disc"])
+def test_a_simulated_scan_can_be_drawn_again_from_its_file(here, scheme):
+    assert main(["simulate", "scan", "--scheme", scheme, *SMALL, "--shape", "64", "64", "--seed", "5"]) == 0
+    path = simulate.read_scan(here / "simulated" / "scene_path.csv")
+    assert path.seed == 5
+    again = simulate.scan_path(path.scheme, path.shape, 0.1, rng=path.seed)
+    np.testing.assert_array_equal(path.flat, again.flat)
+    assert run(f"scan {scheme} --shape 64 64 --seed 5 --out scan.csv") == 0
+    assert (here / "scan.csv").read_bytes() == (here / "simulated" / "scene_path.csv").read_bytes()
+
+
+@pytest.mark.parametrize("masks", ["fixed", "changing", "interleaved"])
+def test_a_simulated_movie_has_a_path_for_each_frame(here, masks):
+    command = ["simulate", "movie", *SMALL, "--shape", "64", "64", "--masks", masks, "--ratio", "0.25"]
+    assert main([*command, "--frames", "4"]) == 0
+    assert main([*command, "--frames", "3"]) == 0
+    files = sorted((here / "simulated" / "scene_paths").iterdir())
+    assert [file.name for file in files] == ["frame_0000.csv", "frame_0001.csv", "frame_0002.csv"]
+    scans = np.isfinite(tifffile.imread(here / "simulated" / "scene_scan.tif"))
+    for file, mask in zip(files, scans, strict=True):
+        path = simulate.read_scan(file)
+        np.testing.assert_array_equal(path.mask, mask)
+        if masks == "fixed":
+            np.testing.assert_array_equal(path.flat, simulate.scan_path("random", (64, 64), 0.25, rng=path.seed).flat)
+
+
+def test_a_file_type_that_is_none_is_refused_before_anything_is_said(here, capsys):
+    assert run("scan random --compare --shape 32 32 --out path.txt") == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "path.txt: unknown file type '.txt'; expected a name that ends in .csv" in told.err
+    assert "format=" not in told.err
+
+
+def test_scan_coordinates_come_with_an_info_file_that_is_named_and_knows_the_pixel_size(here, capsys):
+    assert run("scan random --shape 32 32 --pixel-size-nm 0.4 --out lot/X_scan_coordinates.csv") == 0
+    told = capsys.readouterr().out
+    assert "Coordinates: lot/X_scan_coordinates.csv\nInfo: lot/X_info.txt\n" in told
+    assert read_info(here / "lot" / "X_info.txt") == ((32, 32), (0.4, 0.4))
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [("scan", "(default 512 512; of --gallery 96 96)"), ("simulate scan", "(default 256 256)")],
+)
+def test_the_help_tells_the_shape_that_is_meant(capsys, command, words):
+    with pytest.raises(SystemExit):
+        command_line_parser().parse_args([*command.split(), "--help"])
+    assert f"frame shape in pixels {words}" in " ".join(capsys.readouterr().out.split())
 
 
 def test_run_sub_samples_adaptively(here):

@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 
 from segmentation.study.config import ScanChoice
 from segmentation.study.costs import scan_costs_of
+from segmentation.study.plan_output import describe_plan, plan_record
 from segmentation.study.planner import plan_from_rows
 from segmentation.study.plans import Wish
 from segmentation.study.response import fit_response
@@ -121,6 +122,44 @@ def test_fast_full_scans_are_chosen_where_they_are_cheaper():
     found = ask(rows, 0.8)
     assert found.best.full
     assert found.best.peak_counts == FULL[0]
+
+
+def test_costs_that_differ_by_a_rounded_pixel_are_ties_which_the_better_figure_wins():
+    rows = study(noise=1e-3)
+    rows["f1@0.5"] = np.where(rows["scheme"] == "raster", 0.83, 0.99)
+    rows.loc[rows["scheme"] == "poisson-disc", "f1@0.5"] = 0.6
+    found = ask(rows, 0.5)
+    assert [choice.scheme for choice in found.choices] == ["random", "raster", "poisson-disc"]
+    random, raster, _ = found.choices
+    assert raster.dose < random.dose < 1.02 * raster.dose
+    told = describe_plan(found).splitlines()
+    assert not told[0].startswith("Do not sub-sample")
+    runners_up = [line for line in told if line.startswith("Runner-up")]
+    assert "raster" in runners_up[0]
+    assert ": f1 0.83 on average at " in runners_up[0]
+    assert ": f1 0.6 on average at " in runners_up[1]
+    slower = rows.assign(peak_counts=rows["peak_counts"].where(rows["scheme"] == "raster", 1.1 * rows["peak_counts"]))
+    assert ask(slower, 0.5).best.full, "what costs a tenth more is no tie"
+
+
+def test_a_least_cost_at_the_floor_of_the_study_is_said_to_be_no_minimum():
+    rows = study(noise=1e-3).assign(**{"f1@0.5": 0.99})
+    for least in ("dose", "time"):
+        found = ask(rows, 0.5, least=least)
+        told = describe_plan(found)
+        assert told.count("(the least that was studied; less may do: try lower --ratios or --doses)") == 3
+        assert "least by this way" not in told
+        record = plan_record(found)
+        assert record["best"]["at_floor"]
+        assert all(one["at_floor"] for one in record["runners_up"])
+    within = ask(study(), 0.7)
+    assert not any(choice.at_floor for choice in within.choices)
+    assert "the least that was studied" not in describe_plan(within)
+    assert "least by this way, 90 %: " in describe_plan(within)
+    best = replace(within.best, at_floor=True)
+    assert f"90 %: {best.cost_low:.3g} or less to {best.cost_high:.3g} e-/Å²" in describe_plan(
+        replace(within, choices=(best,))
+    )
 
 
 def test_several_targets_must_hold_at_once():

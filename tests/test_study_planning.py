@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
+from segmentation.cli.main import _parser as command_line_parser
 from segmentation.cli.main import main
 from segmentation.instances import Instances
 from segmentation.study import (
@@ -27,6 +29,7 @@ from segmentation.study.frames import frame_specs, load_frame
 from segmentation.study.planner import WAY
 from segmentation.study.planning import full_scan_doses
 from segmentation.study.promise import cheapest, keep_promises
+from segmentation.study.response import LEAST_FRAMES
 from simulate import InputError, SceneConfig, make_scene, measure, read_scan, scan_path
 from simulate.support import Support
 
@@ -93,6 +96,31 @@ def test_planning_again_runs_nothing_twice(planned, monkeypatch):
 def test_a_plan_needs_noise():
     with pytest.raises(InputError, match="a dose of the study is 0"):
         plan(replace(CONFIG, doses=(0.0, 20.0)), WISH, "unused")
+
+
+def test_too_few_frames_are_refused_before_anything_is_studied(tmp_path, monkeypatch, capsys):
+    images = tmp_path / "real" / "images"
+    for folder in (images, images.parent / "labels"):
+        folder.mkdir(parents=True)
+        for index in range(LEAST_FRAMES - 1):
+            Image.fromarray(np.eye(64, dtype=np.uint8) * (index + 1)).save(folder / f"{index}.png")
+    few = FrameChoice(n=LEAST_FRAMES - 1)
+    monkeypatch.setattr("segmentation.study.planning.sweep", lambda *_, **__: pytest.fail("the study has begun"))
+    monkeypatch.setattr("segmentation.cli.plan._particles", lambda *_: pytest.fail("the frame is looked at"))
+    for frames in (few, FrameChoice(n=0, folders=(str(images.parent),))):
+        with pytest.raises(InputError, match="the study has 3 frames; expected 4 or more"):
+            plan(replace(CONFIG, frames=frames), WISH, tmp_path / "out")
+    options = ["plan", "--target", "f1>0.5", "--frames", "3", "--out", str(tmp_path / "out")]
+    for more in ([], ["--like", "frame.tif"]):
+        assert main([*options, *more]) == 2
+        assert "the study has 3 frames; expected 4 or more" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_help_tells_how_few_frames_will_do(capsys):
+    with pytest.raises(SystemExit):
+        command_line_parser().parse_args(["plan", "--help"])
+    assert f"frames are studied (at least {LEAST_FRAMES})" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("texture", [0.02, 0.1])

@@ -1,16 +1,21 @@
 """The report of a study: curves with bands, equal cost, the smallest particle, and a page that a browser can show."""
 
+import json
 import re
 import shutil
 import subprocess
 from dataclasses import replace
+from html import unescape
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from cs_recon.config import from_table
 from cs_recon.io import write_provenance
 from segmentation.cli.main import main
 from segmentation.study import (
@@ -24,10 +29,11 @@ from segmentation.study import (
     sweep,
     write_report,
 )  # fmt: skip
+from segmentation.study.config import study_record
 from segmentation.study.curves import findings
-from segmentation.study.report_figures import draw_curves
+from segmentation.study.report_figures import COLOURS, draw_curves
 from segmentation.study.store import RowStore
-from simulate import InputError
+from simulate import InputError, SceneConfig
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
@@ -58,15 +64,16 @@ def curve(values, ratios=(0.1, 0.2, 0.4), frames=8, noise=0.01, **fields):
     ])  # fmt: skip
 
 
-def test_bands_hold_the_true_mean_as_often_as_they_say():
+@pytest.mark.parametrize("frames", [3, 8, 25])
+def test_bands_hold_the_true_mean_as_often_as_they_say(frames):
     rng = np.random.default_rng(0)
     held = 0
     for trial in range(200):
-        rows = pd.DataFrame({"y": rng.normal(5.0, 1.0, 25), "error": "", "g": 1})
+        rows = pd.DataFrame({"y": rng.normal(5.0, 1.0, frames), "error": "", "g": 1})
         one = bands(rows, "y", ["g"], level=0.9, n_boots=400, rng=trial).iloc[0]
         held += one["low"] <= 5.0 <= one["high"]
         assert one["low"] < one["mean"] < one["high"]
-    assert 0.82 < held / 200 < 0.95
+    assert 0.85 < held / 200 < 0.95
 
 
 def test_bands_leave_out_failed_cases_and_what_is_not_finite():
@@ -240,6 +247,18 @@ def test_curves_that_fall_at_the_full_scan_or_of_sparse_rasters_are_told(study, 
     assert "worse at 0.5 (0.3" in page
 
 
+def test_a_scene_is_told_of_only_where_it_is_drawn(study):
+    page = write_report(study[0], examples=False).read_text(encoding="utf-8")
+    record = json.loads(unescape(re.findall("<pre>(.*?)</pre>", page, re.S)[-1]))
+    assert record["study"]["frames"]["generator"] == "ordinary"
+    assert "scene" not in record["study"]["frames"]
+    drawn = replace(CONFIG, frames=replace(CONFIG.frames, generator="scene", scene=SceneConfig(n_particles=3)))
+    for config, told in ((CONFIG, False), (drawn, True)):
+        table = json.loads(json.dumps(study_record(config)))
+        assert ("scene" in table["frames"]) == told
+        assert from_table(table, StudyConfig, "here") == config
+
+
 def test_text_from_outside_is_escaped(study, tmp_path):
     _, rows = study
     evil = rows.copy()
@@ -297,6 +316,27 @@ def test_a_browser_shows_every_figure_and_has_nothing_to_complain_of(study, tmp_
     )
     assert re.search(r"<title>5</title>", run.stdout)
     assert not [line for line in run.stderr.splitlines() if "CONSOLE" in line]
+
+
+def test_curves_that_coincide_are_all_seen():
+    ways = [("linear", f"model {index}") for index in range(len(COLOURS))]
+    for first, second in pairwise(range(len(ways))):
+        rows = pd.concat([
+            curve((0.5, 0.6, 0.7) if index in (first, second) else (0.1, 0.1, 0.1), pairing="", scheme="random",
+                  peak_counts=50.0, recon=recon, model=model)
+            for index, (recon, model) in enumerate(ways)
+        ])  # fmt: skip
+        figure = Figure(figsize=(6, 4), layout="constrained", dpi=130)
+        canvas = FigureCanvasAgg(figure)
+        draw_curves(figure, rows, "y", "score")
+        canvas.draw()
+        height = figure.bbox.height
+        # Where the two run, above the others and the legend.
+        (left, low), (right, high) = figure.axes[0].transData.transform([(12, 0.4), (38, 0.8)]).astype(int)
+        seen = np.asarray(canvas.buffer_rgba())[int(height) - high : int(height) - low, left:right, :3].astype(int)
+        for index in (first, second):
+            colour = np.rint(255 * np.array(to_rgb(COLOURS[index])))
+            assert (np.abs(seen - colour).max(axis=-1) < 24).sum() > 60, f"{index} of {first} and {second}"
 
 
 @pytest.mark.parametrize("width", [4.0, 5.0, 12.0])

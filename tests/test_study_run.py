@@ -191,6 +191,21 @@ def test_the_command_runs_a_study_and_tells_of_failures(tmp_path, capsys):
     assert len(pd.read_parquet(tmp_path / "none" / "rows.parquet")) == 2
 
 
+def test_the_summary_tells_units_and_counts_whole(tmp_path, capsys):
+    config = tmp_path / "study.toml"
+    config.write_text(
+        "ratios = [0.2]\nreconstructors = ['linear']\nsegmenters = ['threshold']\n[frames]\nn = 2\nsize = 64\n"
+    )
+    assert main(["study", str(config), "--out", str(tmp_path / "out"), "--no-report"]) == 0
+    header, _, cells = ([cell.strip() for cell in line.split("|")] for line in capsys.readouterr().out.splitlines()[:3])
+    told = dict(zip(header, cells, strict=True))
+    rows = pd.read_parquet(tmp_path / "out" / "rows.parquet")
+    assert told["frames"] == "2"
+    assert told["count_error (particles)"] == f"{rows['count_error'].mean():g}"
+    assert told["diameter_bias (relative)"] == f"{rows['diameter_bias'].mean():.3f}"
+    assert {"count_error", "diameter_bias"} <= set(rows.columns)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -49,7 +49,7 @@ def read_table(path: Path, known: frozenset[str]) -> Table:
     comments: dict[str, str] = {}
     header: list[str] | None = None
     body: list[str] = []
-    for line in (raw.strip() for raw in lines):
+    for line in (_decimal_points(raw.strip()) for raw in lines):
         if line.startswith("#"):
             text = line.lstrip("# ")
             key, _, value = text.partition(":")
@@ -75,8 +75,13 @@ def _without_units(line: str) -> str:
     return _BRACKETS.sub("", line).strip()
 
 
+def _decimal_points(line: str) -> str:
+    """Return a line with points for decimal commas, which are those between semicolons, as spreadsheets write them."""
+    return line.replace(",", ".") if ";" in line and not line.startswith("#") else line
+
+
 def _separator(line: str) -> str | None:
-    return next((mark for mark in (",", ";", "\t") if mark in line), None)
+    return next((mark for mark in (";", ",", "\t") if mark in line), None)
 
 
 def _split(line: str) -> list[str]:

@@ -20,11 +20,13 @@ from cs_recon.io import provenance, read_frames, write_provenance
 from segmentation.cli.inputs import read_options, scans_of
 from segmentation.cli.movies import movie_options, refuse_movie_options, run_movie
 from segmentation.cli.words import describe, say
-from segmentation.mapping import check_mapping
+from segmentation.mapping import MAPPINGS, RECONSTRUCT, check_mapping
 from segmentation.measure import measure, summary
 from segmentation.methods import segment, segmenters
+from segmentation.models.family import ARCHITECTURES
 from segmentation.output import analysis_paths
 from segmentation.pipeline import file_stem, run, save, save_particles, save_reconstruction
+from segmentation.shipped import check_shipped, shipped, shipped_name
 from simulate import measure as scan_frame
 from simulate import scan_path, schemes
 from simulate.atomic import make_folder, output_folder
@@ -76,7 +78,7 @@ def add_commands(commands: Any) -> None:
 
 def _frame_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("frame", type=Path, metavar="FRAME", help="TIFF, PNG, NPY, NPZ, CSV, DM3/DM4, EMD, MRC, ...")
-    parser.add_argument("--pixel-size-nm", type=float, metavar="X", help="pixel size, if the file does not know it")
+    parser.add_argument("--pixel-size-nm", type=float, metavar="X", help="pixel size, in place of the file's own")
     parser.add_argument("--signal", metavar="NAME", help="which image of a file with several: its title or number")
     parser.add_argument("--grey", action="store_true", help="convert a colour image by luminance")
     parser.add_argument("--out", type=Path, default=Path("cs-stem-output"), metavar="DIR", help="where to write")
@@ -279,6 +281,10 @@ def _methods(options: argparse.Namespace) -> None:
         for entry in registry:
             say(f"  {entry.name:<17} {entry.summary}")
         say("")
+    say("Ways from a scan to a network (--mapping), and the networks with shipped weights for each")
+    for mapping in MAPPINGS:
+        there = [name for name in ARCHITECTURES if shipped_name(name, mapping) in shipped()]
+        say(f"  {mapping:<17} {', '.join(there)}")
 
 
 def refuse_prior(scheme: str) -> None:
@@ -307,6 +313,8 @@ def _check_methods(options: argparse.Namespace) -> None:
         segmenters[options.segment]
         if options.mapping:
             check_mapping(options.mapping)
+        if options.segment in ARCHITECTURES and not options.segment_weights:
+            check_shipped(shipped_name(options.segment, options.mapping or RECONSTRUCT))
 
 
 def _recon_choices(options: argparse.Namespace) -> dict[str, Any]:

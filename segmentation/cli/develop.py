@@ -68,7 +68,7 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help="sparse scans, as for 'reconstruct'")
     parser.add_argument("--mask", type=Path, metavar="MASK", help="image or array, non-zero where scanned")
     parser.add_argument("--coordinates", type=Path, metavar="CSV", help="scan coordinates of a list of values (.mrc)")
-    parser.add_argument("--pixel-size-nm", type=float, metavar="X", help="pixel size, if the file does not know it")
+    parser.add_argument("--pixel-size-nm", type=float, metavar="X", help="pixel size, in place of the file's own")
     parser.add_argument("--signal", metavar="NAME", help="which image of a file with several: its title or number")
     parser.add_argument("--grey", action="store_true", help="convert a colour image by luminance")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="checkpoint, log and weights go here")

@@ -54,7 +54,7 @@ def add_commands(commands: Any) -> None:
     for name, metavar, text in _SCAN_OVERRIDES:
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, dest=name, metavar=metavar, help=text)
     parser.add_argument("--hardware", metavar="NAME", help="scan hardware, see 'cs-stem scan --list'")
-    parser.add_argument("--frames", type=int, metavar="N", help="how many simulated frames are studied")
+    parser.add_argument("--frames", type=int, metavar="N", help="how many simulated frames are studied (at least 4)")
     parser.add_argument("--rounds", type=int, default=2, metavar="N", help="studies of further cases if unsure (2)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="local processes (1: this one)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the scan's positions")
@@ -106,6 +106,7 @@ def _study(options: argparse.Namespace) -> tuple[StudyConfig, tuple[int, int] | 
     from cs_recon.config import load_config
     from segmentation.study import load_study, preset
     from segmentation.study.like import scene_like
+    from segmentation.study.planner import check_frames
     from simulate.scenes import SceneConfig
 
     config = load_study(options.config) if options.config else preset("plan")
@@ -123,6 +124,7 @@ def _study(options: argparse.Namespace) -> tuple[StudyConfig, tuple[int, int] | 
     elif options.real_folder:
         frames = replace(frames, n=0, folders=(options.real_folder,), pixel_size_nm=options.pixel_size_nm or 0.0)
     elif options.like:
+        check_frames(frames.n)
         image, found = _particles(options)
         scene, shape = scene_like(image, found), found.labels.shape
         frames = replace(frames, generator="scene", scene=scene, folders=())

@@ -14,10 +14,11 @@ from segmentation.cli.words import say
 from simulate.atomic import make_folder
 from simulate.dose import dose_e_per_A2
 from simulate.errors import InputError, check_pixel_size, check_positive, check_shape
-from simulate.export import write_scan
+from simulate.export import scan_format, write_scan
 from simulate.figures import draw_scan_figure, gallery_prior, schemes_figure
 from simulate.hardware import HARDWARE, hardware_by_name
 from simulate.reorder import METHODS, reorder
+from simulate.scan_text import info_file
 from simulate.schemes import scan_path, schemes
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("--list", action="store_true", help="list the scan schemes and the scan hardware")
     parser.add_argument("--compare", action="store_true", help="time, way and dose of every scheme, in one table")
     parser.add_argument("--gallery", type=Path, metavar="PNG", help="draw every scheme and its mask's spectrum")
-    path_options(parser)
+    path_options(parser, "512 512; of --gallery 96 96")
     parser.add_argument("--prior", type=Path, metavar="IMAGE", help="weights for variable-density and adaptive")
     parser.add_argument("--beam-current-pA", type=float, metavar="I", help="beam current, for the dose")
     parser.add_argument("--pixel-size-nm", type=float, metavar="X", help="pixel size, for the dose in e-/Å²")
@@ -45,10 +46,10 @@ def add_commands(commands: Any) -> None:
     parser.set_defaults(func=_scan)
 
 
-def path_options(parser: argparse.ArgumentParser, shape: tuple[int, int] = (512, 512)) -> None:
+def path_options(parser: argparse.ArgumentParser, default_shape: str) -> None:
     """Add the options that say how a frame is scanned."""
     parser.add_argument(
-        "--shape", type=int, nargs=2, metavar=("H", "W"), help=f"frame shape in pixels (default {shape[0]} {shape[1]})"
+        "--shape", type=int, nargs=2, metavar=("H", "W"), help=f"frame shape in pixels (default {default_shape})"
     )
     parser.add_argument("--ratio", type=float, default=0.1, metavar="R", help="sampling ratio, 0 to 1 (default 0.1)")
     parser.add_argument("--dwell-us", type=float, default=10.0, metavar="T", help="dwell time in µs (default 10)")
@@ -83,6 +84,7 @@ def _scan(options: argparse.Namespace) -> None:
     if options.list:
         list_schemes()
         return
+    form = scan_format(options.out) if options.out else ""
     shape = _shape(options, (512, 512))
     check_pixel_size(options.pixel_size_nm)
     if options.beam_current_pA is not None:
@@ -124,8 +126,11 @@ def _scan(options: argparse.Namespace) -> None:
         say(f"Picture: {draw_scan_figure(path, options.picture)}")
     if options.out:
         make_folder(options.out.parent)
-        size = options.pixel_size_nm if options.out.name.endswith("_scan_coordinates.csv") else None
+        with_info = form == "direct-electron"
+        size = options.pixel_size_nm if with_info else None
         say(f"Coordinates: {write_scan(options.out, path, pixel_size_nm=size)}")
+        if with_info:
+            say(f"Info: {info_file(options.out)}")
 
 
 def _shape(options: argparse.Namespace, default: tuple[int, int]) -> tuple[int, int]:

@@ -32,9 +32,17 @@ from simulate.schemes import scan_path, schemes
 from simulate.shapes import bodies
 
 if TYPE_CHECKING:
+    from simulate.scan import ScanPath
     from simulate.scenes import Scene
 
 T = TypeVar("T")
+SCENE_FILES = {
+    "Frame": ("frame.tif",),
+    "Truth": ("truth.csv", "labels.tif"),
+    "Figure": ("figure.png",),
+    "Record": ("provenance.json",),
+}
+"""What every scene leaves, by kind: what follows the stem in the files' names."""
 
 
 def add_commands(commands: Any) -> None:
@@ -92,7 +100,7 @@ def _dose_options(parser: argparse.ArgumentParser) -> None:
 
 def _scheme_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scheme", default="random", metavar="NAME", help="see 'cs-stem scan --list'")
-    path_options(parser)
+    path_options(parser, "{} {}".format(*SceneConfig().shape))
     _dose_options(parser)
 
 
@@ -115,7 +123,7 @@ def _configuration(options: argparse.Namespace, kind: type[T], scene: str = "") 
 
 def _frame(options: argparse.Namespace) -> None:
     config = _configuration(options, SceneConfig)
-    position, noise = _streams(options.seed, 2)
+    position, noise = _streams(options.seed)
     scene = make_scene(config, rng=position)
     path = full = None
     if options.peak_counts is not None or options.beam_current_pA is not None:
@@ -124,15 +132,17 @@ def _frame(options: argparse.Namespace) -> None:
     stem = _save_scene(scene, options)
     height, width = config.shape
     say(f"{len(scene.particles)} particles in {height} x {width} pixels of {config.pixel_size_nm:g} nm")
+    files = SCENE_FILES
     if path is not None and full is not None:
         write_image(f"{stem}_noisy.tif", full.values, pixel_size_nm=config.pixel_size_nm)
         say(describe(path, options.beam_current_pA, config.pixel_size_nm))
-    say(f"Frame: {stem}_frame.tif\nTruth: {stem}_truth.csv, _labels.tif")
+        files = {"Noisy": ("noisy.tif",), **SCENE_FILES}
+    _say_files(stem, files)
 
 
 def _scan(options: argparse.Namespace) -> None:
     config = _configuration(options, SceneConfig)
-    position, scan_rng, noise = _streams(options.seed, 3)
+    position, noise = _streams(options.seed)
     refuse_prior(options.scheme)
     scene = make_scene(config, rng=position)
     dose = _dose(options)
@@ -140,19 +150,19 @@ def _scan(options: argparse.Namespace) -> None:
         if options.reorder:
             raise InputError("--reorder does not go with adaptive, whose passes have their order; leave it out")
         scan = adaptive_measure(
-            scene.frame, options.ratio, rng=scan_rng, noise_rng=noise, dwell_us=options.dwell_us,
+            scene.frame, options.ratio, rng=options.seed, noise_rng=noise, dwell_us=options.dwell_us,
             hardware=chosen_hardware(options), pixel_size_nm=config.pixel_size_nm, **dose,
         )  # fmt: skip
         path = scan.path
         assert path is not None
     else:
-        path = reordered(options, planned_path(options, options.scheme, config.shape, scan_rng))
+        path = reordered(options, planned_path(options, options.scheme, config.shape, options.seed))
         scan = measure(scene.frame, path, rng=noise, pixel_size_nm=config.pixel_size_nm, **dose)
     stem = _save_scene(scene, options)
     write_sparse(f"{stem}_scan.npz", scan)
     write_scan(f"{stem}_path.csv", path)
     say(describe(path, options.beam_current_pA, config.pixel_size_nm))
-    say(f"Scan:  {stem}_scan.npz\nPath:  {stem}_path.csv\nTruth: {stem}_truth.csv, _labels.tif, _frame.tif")
+    _say_files(stem, {"Scan": ("scan.npz",), "Path": ("path.csv",), **SCENE_FILES})
 
 
 def _save_scene(scene: Scene, options: argparse.Namespace) -> Path:
@@ -173,9 +183,9 @@ def _movie(options: argparse.Namespace) -> None:
     config = _configuration(options, MovieConfig, "scene")
     if schemes[options.scheme].needs_prior:
         raise InputError(f"scheme {options.scheme!r} needs weights; expected another scheme for a movie")
-    position, scan_rng, noise = _streams(options.seed, 3)
+    position, noise = _streams(options.seed)
     paths = list(movie_paths(
-        options.scheme, config.scene.shape, options.ratio, config.n_frames, mode=options.masks, rng=scan_rng,
+        options.scheme, config.scene.shape, options.ratio, config.n_frames, mode=options.masks, rng=options.seed,
         dwell_us=options.dwell_us, hardware=chosen_hardware(options),
     ))  # fmt: skip
     paths = [reordered(options, path) for path in paths]
@@ -199,7 +209,26 @@ def _movie(options: argparse.Namespace) -> None:
     say(
         f"{count(config.n_frames, 'frame')}, {count(tracks.particle.nunique(), 'particle')}{hint}\n{describe(paths[0])}"
     )
-    say(f"Movie:  {stem}_movie.tif\nScans:  {stem}_scan.tif (NaN where nothing was scanned)\nTracks: {stem}_tracks.csv")
+    _say_files(stem, {
+        "Movie": ("movie.tif",), "Scans": ("scan.tif (NaN where nothing was scanned)",),
+        "Paths": (_write_paths(Path(f"{stem}_paths"), paths),), "Truth": ("tracks.csv", "labels.tif"),
+        "Record": ("provenance.json",),
+    })  # fmt: skip
+
+
+def _write_paths(folder: Path, paths: list[ScanPath]) -> str:
+    """Write a movie's scan paths, a file a frame, in place of an earlier movie's; return what they are called."""
+    for left in folder.glob("frame_*.csv"):
+        left.unlink()
+    files = [write_scan(folder / f"frame_{index:04d}.csv", path) for index, path in enumerate(paths)]
+    return f"paths/{files[0].name}" if len(files) == 1 else f"paths/{files[0].name} to {files[-1].name}"
+
+
+def _say_files(stem: Path, files: dict[str, tuple[str, ...]]) -> None:
+    """Name what was written: a line a kind, of what follows the stem in the files' names."""
+    width = max(map(len, files)) + 2
+    for kind, parts in files.items():
+        say(f"{kind + ':':<{width}}{', '.join(f'{stem}_{part}' for part in parts)}")
 
 
 def _dose(options: argparse.Namespace) -> dict[str, Any]:
@@ -210,10 +239,13 @@ def _dose(options: argparse.Namespace) -> dict[str, Any]:
     return {} if options.peak_counts is None else {"peak_counts": options.peak_counts}
 
 
-def _streams(seed: int, n: int) -> list[np.random.Generator]:
-    """Return independent generators, so that one part's draws do not shift another's."""
+def _streams(seed: int) -> list[np.random.Generator]:
+    """Return the generators of scene and noise, so that the draws of neither shift the other's.
+
+    The scan is drawn from the seed itself, which its file tells: it can be drawn again without the scene.
+    """
     check_rng(seed)
-    return [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(n)]
+    return [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(2)]
 
 
 def _record(options: argparse.Namespace, config: object) -> None:

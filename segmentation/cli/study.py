@@ -12,7 +12,11 @@ from simulate.errors import InputError, check_count
 if TYPE_CHECKING:
     import argparse
 
+    import pandas as pd
+
 _SHOWN = ("psnr_db", "average_precision@0.5", "f1@0.5", "count_error", "diameter_bias", "frame_time_ms")
+_UNITS = {"count_error": "count_error (particles)", "diameter_bias": "diameter_bias (relative)"}
+"""Headings of columns whose names do not tell their unit."""
 
 
 def add_commands(commands: Any) -> None:
@@ -31,7 +35,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _study(options: argparse.Namespace) -> None:
-    from segmentation.study import cell_means, inline, load_study, local_processes, on_dask, preset, sweep, write_report
+    from segmentation.study import inline, load_study, local_processes, on_dask, preset, sweep, write_report
     from segmentation.study.store import ROWS
 
     if (options.config is None) == (options.preset is None):
@@ -50,13 +54,22 @@ def _study(options: argparse.Namespace) -> None:
         log(f"{len(failed)} failed: {text}")
     if all(rows["error"] != ""):
         raise InputError(f"every case failed; the {len(rows)} rows are kept in {options.out / ROWS}, see above for why")
-    table = cell_means(rows, _SHOWN)
-    table.index = [_cell_name(*group) for group in table.index]
-    table.index.name = f"mean over {rows['frame'].nunique()} frames"
-    say(markdown(table))
+    say(markdown(_summary(rows)))
     say(f"{len(rows)} rows: {options.out / ROWS}")
     if not options.no_report:
         say(f"Report: {write_report(options.out)}")
+
+
+def _summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the means over frames with units in the headings, and counts as text: whole where they are."""
+    from segmentation.study import cell_means
+
+    table = cell_means(rows, _SHOWN)
+    table.index = [_cell_name(*group) for group in table.index]
+    table.index.name = f"mean over {rows['frame'].nunique()} frames"
+    for name in ("frames", "count_error"):
+        table[name] = [f"{round(float(mean), 1) + 0:g}" for mean in table[name]]
+    return table.rename(columns=_UNITS)
 
 
 def _cell_name(pairing: str, scheme: str, ratio: float, counts: float, recon: str, segmenter: str, mapping: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, Any
 
@@ -245,6 +245,18 @@ def preset(name: str) -> StudyConfig:
     _check_choice(name, "preset", PRESETS)
     with as_file(files("segmentation.study") / "presets" / f"{name}.toml") as path:
         return load_study(path)
+
+
+def study_record(config: StudyConfig) -> dict[str, Any]:
+    """Return a study as plain values, as `cs_recon.config.from_table` reads it; without a scene that is not drawn.
+
+    >>> "scene" in study_record(StudyConfig(frames=FrameChoice(generator="ordinary")))["frames"]
+    False
+    """
+    record = asdict(config)
+    if config.frames.generator != SCENE:
+        del record["frames"]["scene"]
+    return record
 
 
 def _check_choice(value: object, name: str, known: tuple[str, ...]) -> None:

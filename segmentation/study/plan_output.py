@@ -11,6 +11,7 @@ from cs_recon.io.provenance import provenance, write_provenance
 from cs_recon.reconstruction import reconstructors
 from segmentation.methods import segmenters
 from segmentation.study.cases import Case, ScanPlan
+from segmentation.study.config import study_record
 from segmentation.study.evaluate import run_example
 from segmentation.study.frames import frame_specs
 from segmentation.study.methods import Method
@@ -94,7 +95,8 @@ def write_plan(
     out = make_folder(folder)
     written = {"plan": out / "plan.json"}
     # First what cannot be drawn again: a picture that fails must not cost the plan.
-    write_provenance(written["plan"], provenance(study=config, shape=list(shape), scan_seed=seed, **plan_record(plan)))
+    record = provenance(study=study_record(config), shape=list(shape), scan_seed=seed, **plan_record(plan))
+    write_provenance(written["plan"], record)
     written["tradeoff"] = tradeoff_figure(plan, out / "tradeoff.png")
     best = plan.best
     written["preview"] = preview_figure(run_example(_case(best, config)), best, out / "preview.png")
@@ -150,9 +152,7 @@ def _way_text(choice: Choice) -> str:
 
 
 def _expected_text(plan: Plan, choice: Choice) -> str:
-    return ", ".join(
-        f"{target.metric} {choice.expected[str(target)].mean:.3g}" for target in plan.wish.targets
-    )
+    return ", ".join(f"{target.metric} {choice.expected[str(target)].mean:.3g}" for target in plan.wish.targets)
 
 
 def _cost_text(plan: Plan, choice: Choice) -> str:

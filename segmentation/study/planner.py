@@ -100,7 +100,8 @@ def check_frames(n_frames: int) -> None:
     """Raise `InputError` if a study has too few frames to know how much they differ."""
     if n_frames < LEAST_FRAMES:
         raise InputError(
-            f"the study has {n_frames} frames; expected {LEAST_FRAMES} or more to know how much they differ"
+            f"the study has {n_frames} frames; expected {LEAST_FRAMES} or more to know how much they differ: give it "
+            "more (--frames), or more labelled images"
         )
 
 
@@ -149,8 +150,9 @@ def _search(way: WayFit, wish: Wish) -> tuple[Choice | None, bool]:
         for name, response in way.responses.items()
     }
     choice = Choice(
-        *way.way, float(ratio[index]), float(counts[index]), float(way.costs.dwell_us(counts[index])), float(dose[index]),
-        float(time[index]), float(probability[index]), *bounds, at_floor=bounds[0] <= floor, expected=expected,
+        *way.way, float(ratio[index]), float(counts[index]), float(way.costs.dwell_us(counts[index])),
+        float(dose[index]), float(time[index]), float(probability[index]), bounds[0], bounds[1],
+        bounds[0] <= floor, expected,
     )  # fmt: skip
     return choice, bool(enough.any())
 

@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 # Okabe and Ito's, told apart by all kinds of colour vision.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
 MARKERS = "osD^vP*X"
+DASHES: tuple[Any, ...] = (
+    "-",
+    (0, (5, 3)),
+    (0, (1.5, 1.5)),
+    (0, (7, 2, 1.5, 2)),
+    (0, (3, 5)),
+    (0, (1, 4)),
+    (0, (9, 6)),
+)
+"""Line styles, in the order in which they are drawn: of curves that coincide, each shows in the gaps of those above."""
 DOSE_COLOURS = ("#440154", "#31688e", "#35b779", "#b8860b", "#d55e00", "#999999")
 
 
@@ -125,9 +135,12 @@ def way_name(recon: str, model: str) -> str:
 
 
 def _band_line(axes: Axes, x: Any, curve: pd.DataFrame, index: int, name: str) -> None:
-    colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+    colour, marker, dashes = (kinds[index % len(kinds)] for kinds in (COLOURS, MARKERS, DASHES))
     axes.fill_between(x, curve["low"], curve["high"], color=colour, alpha=0.12, linewidth=0)
-    axes.plot(x, curve["mean"], marker=marker, markersize=4, color=colour, linewidth=1.4, label=name)
+    axes.plot(
+        x, curve["mean"], marker=marker, markersize=4, color=colour, linestyle=dashes, linewidth=1.4, label=name,
+        zorder=2 + DASHES.index(dashes) / 10,
+    )  # fmt: skip
 
 
 def _ratio_axis(axes: Axes, ratios: Any) -> None:
@@ -140,7 +153,7 @@ def _ratio_axis(axes: Axes, ratios: Any) -> None:
 
 def _legend(figure: Figure, axes: Axes) -> None:
     handles, names = axes.get_legend_handles_labels()
-    # A letter of this size is about a sixteenth of an inch wide, and a line with its gaps as wide as ten.
-    widest = (max(map(len, names), default=0) + 10) / 16
+    # A letter of this size is about a sixteenth of an inch wide, and a line with its gaps as wide as twelve.
+    widest = (max(map(len, names), default=0) + 12) / 16
     columns = int(np.clip(figure.get_figwidth() / widest, 1, 3))
-    figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
+    figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False, fontsize=8, handlelength=4)

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from cs_recon.io.provenance import provenance, write_provenance
 from segmentation.study.cases import expand, jobs_of
+from segmentation.study.config import study_record
 from segmentation.study.evaluate import run_job
 from segmentation.study.executors import inline
 from segmentation.study.store import RowStore
@@ -114,7 +115,9 @@ def _rows_of(
 
 def note_study(folder: Path, config: StudyConfig, keys: Sequence[str], **more: object) -> None:
     """Write what a study in a folder is, and which of the rows there are its own."""
-    write_provenance(folder / PROVENANCE, provenance(study=config, cases=len(keys), **more, keys=list(keys)))
+    write_provenance(
+        folder / PROVENANCE, provenance(study=study_record(config), cases=len(keys), **more, keys=list(keys))
+    )
 
 
 def cell_means(rows: pd.DataFrame, names: tuple[str, ...] = ()) -> pd.DataFrame:
