@@ -88,7 +88,7 @@ def _with_units(sizes: Population) -> pd.DataFrame:
     numbers = {"count": sizes.count, "touching_border": sizes.touching_border, "effective_n": sizes.effective_n}
     counted = pd.DataFrame({"statistic": list(numbers), "value": list(numbers.values()), "unit": ""})
     density = pd.DataFrame({"statistic": ["number_density"], "value": sizes.number_density, "unit": f"1/{sizes.unit}2"})
-    return pd.concat([table, counted, density], ignore_index=True)[["statistic", "value", "low", "high", "unit"]]
+    return pd.concat([table, counted, density], ignore_index=True)
 
 
 def describe_analysis(sizes: Population, arranged: Dispersion) -> str:

@@ -23,7 +23,12 @@ def test_what_is_written_is_what_was_found(tmp_path):
     particles, table, sizes, arranged, paths = saved(APART, tmp_path)
     expected = population(table, particles.shape, pixel_size_nm=0.5)
     written = pd.read_csv(paths["population"]).set_index("statistic")
-    pd.testing.assert_frame_equal(written, expected.statistics, check_names=False)
+    there = written.loc[expected.statistics.index, list(expected.statistics)]
+    pd.testing.assert_frame_equal(there, expected.statistics, check_names=False)
+    assert written["value"][["count", "effective_n", "number_density"]].tolist() == pytest.approx(
+        [expected.count, expected.effective_n, expected.number_density]
+    )
+    assert written["unit"]["d50"] == "nm"
     summary = pd.read_csv(paths["dispersion"]).set_index("statistic")["value"]
     assert summary["count"] == 9
     assert summary["clark_evans"] == pytest.approx(dispersion(particles, envelopes=0).summary["clark_evans"])
@@ -61,6 +66,9 @@ def test_the_command_writes_it_where_asked(tmp_path, capsys):
     assert "Diameters of whole particles in px" in text
     assert (tmp_path / "out" / "frame_dispersion.png").is_file()
     assert (tmp_path / "out" / "frame_population.csv").is_file()
+    sizes = pd.read_csv(tmp_path / "out" / "frame_population.csv", keep_default_na=False).set_index("statistic")
+    assert sizes["unit"][["d50", "geometric_sd", "number_density"]].tolist() == ["px", "", "1/px2"]
+    assert float(sizes["value"]["count"]) == 9
     fits = pd.read_csv(tmp_path / "out" / "frame_fits.csv")
     assert list(fits.columns) == ["family", "location", "scale", "ks", "p_value", "aic"]
     status, *_ = run_main(capsys, "segment", tmp_path / "frame.png", *options[:2], *options[3:])

@@ -38,6 +38,10 @@ BAD = {
     "snr below 0": (lambda t: [t / "grid.tif", "--min-snr", "-1"], "min_snr is -1"),
     "snr that is none": (lambda t: [t / "grid.tif", "--min-snr", "nan"], "min_snr is nan"),
     "views": (lambda t: [t / "grid.tif", "--views", "9"], "views is 9"),
+    "mapping without weights": (
+        lambda t: [t / "grid.tif", "--recon", "linear", "--segment", "mask-rpn", "--mapping", "sparse"],
+        "no weights 'mask-rpn-sparse' are shipped",
+    ),
     "mapping misspelt": (lambda t: [t / "grid.tif", "--mapping", "feature"], "did you mean 'features'"),
     "mapping of no weights": (lambda t: [t / "grid.tif", "--segment", "mask-fpn", "--mapping", "sparse"], "shipped"),
     "weights of another": (lambda t: [t / "grid.tif", "--segment-weights", shipped()], "holds weights of"),
@@ -87,3 +91,17 @@ def test_what_a_command_does_not_know_names_the_command(capsys, arguments, messa
     status, _, error = run_main(capsys, *arguments)
     assert status == 2
     assert message in error
+
+
+def test_weights_that_are_not_shipped_are_refused_before_a_file_is_read(capsys, tmp_path):
+    names = ["--segment", "u-net", "--mapping", "features"]
+    status, _, error = run_main(capsys, "segment", tmp_path / "nowhere.tif", *names)
+    assert status == 2
+    assert "no weights 'u-net-features' are shipped" in error
+
+
+def test_methods_tell_which_networks_have_weights_for_each_mapping(capsys):
+    status, printed, _ = run_main(capsys, "methods")
+    assert status == 0
+    assert "\n  sparse            mask-rcnn\n" in printed
+    assert "\n  reconstruct       mask-rcnn, mask-rpn, mask-fpn, u-net\n" in printed

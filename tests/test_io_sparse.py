@@ -322,3 +322,11 @@ def test_a_stack_with_a_mask_and_exposures_of_each_frame_in_one_file(tmp_path):
         np.testing.assert_array_equal(measurement.exposure, exposure)
     np.savez(tmp_path / "b.npz", values=np.stack([*stack, FRAME]), mask=masks)
     assert "mask has" in message_of(tmp_path / "b.npz")
+
+
+def test_decimal_commas_between_semicolons_are_read_as_spreadsheets_write_them(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("row;col;value\n0;0;0,5\n1;2;-1,25e1\n9;8;7\n", encoding="utf-8")
+    scan = read(path)
+    assert scan.shape == (10, 9)
+    assert [float(scan.values[at]) for at in ((0, 0), (1, 2), (9, 8))] == [0.5, -12.5, 7.0]

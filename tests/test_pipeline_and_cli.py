@@ -273,7 +273,7 @@ def test_a_seed_gives_every_frame_positions_and_noise_of_its_own(scene):
         (["--pixel-size-nm", "1e-9"], "another unit"),
         (["--scheme", "spiral"], "--scheme says how --ratio"),
         (["--mapping", "feature"], "did you mean 'features'"),
-        (["--recon", "fista", "--recon-option", "threshold=1e40"], "from 0 to 1e\\+30"),
+        (["--recon", "fista", "--recon-option", "threshold=1e40"], "from 1e-30 to 1e\\+30"),
         (["--pixel-size-nm", "1e20"], "another unit"),
     ],
 )
@@ -332,3 +332,11 @@ def test_a_tiff_without_part_of_its_pixels_is_refused(capsys, tmp_path):
     status, _, error = run_main(capsys, "run", file, *CLASSICAL, "--out", tmp_path / "out")
     assert status == 2
     assert "lacks part of its pixels" in error
+
+
+def test_results_tell_of_themselves_in_a_line():
+    scan = simulate.Measurement(np.arange(256.0).reshape(16, 16), np.eye(16, dtype=bool), name="grid")
+    result = segmentation.run(scan, recon="nearest", segment="threshold")
+    assert repr(result.reconstruction) == "Reconstruction('grid': 16 x 16 by nearest, 0.0625 of the pixels scanned)"
+    assert repr(result.instances).startswith("Instances('grid': ")
+    assert repr(result) == f"Result({result.reconstruction!r}, {result.instances!r})"

@@ -11,6 +11,7 @@ from PIL import Image
 
 from segmentation.cli.main import _parser as command_line_parser
 from segmentation.cli.main import main
+from segmentation.cli.plan import _study
 from segmentation.instances import Instances
 from segmentation.study import (
     FrameChoice,
@@ -21,6 +22,7 @@ from segmentation.study import (
     describe_plan,
     plan,
     plan_from_rows,
+    preset,
     read_rows,
     scene_like,
     sweep,
@@ -31,6 +33,7 @@ from segmentation.study.planning import full_scan_doses
 from segmentation.study.promise import cheapest, keep_promises
 from segmentation.study.response import LEAST_FRAMES
 from simulate import InputError, SceneConfig, make_scene, measure, read_scan, scan_path
+from simulate.export import write_scan
 from simulate.support import Support
 
 SCENE = SceneConfig(shape=(64, 64), pixel_size_nm=0.5, n_particles=6, diameter_nm=6.0, diameter_spread=0.1)
@@ -160,7 +163,7 @@ def test_scenes_are_like_the_frame():
     assert dark.mode == "bf"
 
 
-@pytest.mark.parametrize("contrast", [-0.1, -0.3, -0.6, 0.6, 3.0])
+@pytest.mark.parametrize("contrast", [-0.1, -0.3, -0.6, 0.1, 0.6, 3.0, 30.0])
 def test_scenes_have_the_contrast_of_the_frame(contrast):
     config = SceneConfig(shape=(256, 256), pixel_size_nm=0.5, n_particles=30, diameter_nm=12, shapes=("sphere",))
     labels = make_scene(config, rng=2).labels
@@ -168,7 +171,7 @@ def test_scenes_have_the_contrast_of_the_frame(contrast):
     like = scene_like(frame, Instances(labels, pixel_size_nm=0.5))
     again = make_scene(replace(like, shapes=("sphere",)), rng=3)
     film = np.median(again.frame[again.labels == 0])
-    assert np.median(again.frame[again.labels > 0]) / film - 1 == pytest.approx(contrast, rel=0.2)
+    assert np.median(again.frame[again.labels > 0]) / film - 1 == pytest.approx(contrast, rel=0.2, abs=0.04)
 
 
 @pytest.mark.parametrize(
@@ -301,3 +304,27 @@ def test_rows_of_other_studies_in_the_folder_do_not_disturb(planned):
     sweep(replace(CONFIG, ratios=(0.2,), doses=(0.0,)), folder)
     again, _ = plan(CONFIG, WISH, folder, rounds=1)
     assert again.best == found.best
+
+
+@pytest.mark.parametrize("frames", [None, 6])
+@pytest.mark.parametrize("source", ["--scene", "--like"])
+def test_a_scene_takes_the_place_of_a_studys_folders(tmp_path, monkeypatch, source, frames):
+    (tmp_path / "scene.toml").write_text(SCENE_TOML)
+    (tmp_path / "study.toml").write_text('[frames]\nn = 0\nfolders = ["real"]\n')
+    scene = make_scene(SCENE, rng=0)
+    monkeypatch.setattr(
+        "segmentation.cli.plan._particles", lambda _: (scene.frame, Instances(scene.labels, pixel_size_nm=0.5))
+    )
+    options = ["plan", str(tmp_path / "study.toml"), source, str(tmp_path / "scene.toml"), "--target", "f1>0.5"]
+    config, _ = _study(command_line_parser().parse_args(options + (["--frames", str(frames)] if frames else [])))
+    assert config.frames.folders == ()
+    assert config.frames.n == (frames or preset("plan").frames.n)
+
+
+def test_a_scan_without_a_seed_has_no_seed_in_its_file(tmp_path):
+    path = replace(scan_path("random", (16, 16), 0.2, rng=1), seed=None)
+    write_scan(tmp_path / "scan.csv", path)
+    assert "seed" not in (tmp_path / "scan.csv").read_text()
+    again = read_scan(tmp_path / "scan.csv")
+    assert again.seed is None
+    np.testing.assert_array_equal(again.rows, path.rows)

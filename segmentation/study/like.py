@@ -138,7 +138,7 @@ def _support(film: float, particle: float, grain: float, diameter_nm: float, pix
     mode = MODES["haadf" if particle > film else "bf"]
     thickness = Support().thickness_nm
     if particle > film:
-        contrast = float(np.clip((particle - film) / max(film, 1e-9), 0.3, 20.0))
+        contrast = (particle - film) / max(film, 1e-9)
         depth = MEDIAN_CHORD * mode.depth_per_nm(MATERIALS[BRIGHT]) * diameter_nm / contrast
         thickness = float(np.clip(depth / mode.depth_per_nm(MATERIALS[FILM]), 1.0, 5000.0))
     return Support(
