@@ -30,7 +30,7 @@ class OrderedCsv:
         lines = [
             f"# shape: {scan.shape[0]} {scan.shape[1]}",
             f"# scheme: {scan.scheme}",
-            f"# seed: {'' if scan.seed is None else scan.seed}",
+            *([] if scan.seed is None else [f"# seed: {scan.seed}"]),
             f"# positions: {scan.rows.size}",
             ",".join(_COLUMNS),
         ]

@@ -325,3 +325,12 @@ def test_an_info_file_that_does_not_know_the_size(tmp_path):
     info_file(file).write_text("Scan - Size X = -1\nScan - Size Y = -1\nSpecimen Pixel Size X (nanometers) = -1\n")
     assert read_info(info_file(file)) == (None, None)
     assert read_scan(file, shape=(8, 8), dwell_us=1.0).shape == (8, 8)
+
+
+def test_a_scan_without_a_seed_has_no_seed_in_its_file(tmp_path):
+    path = replace(scan_path("random", (16, 16), 0.2, rng=1), seed=None)
+    write_scan(tmp_path / "scan.csv", path)
+    assert "seed" not in (tmp_path / "scan.csv").read_text()
+    again = read_scan(tmp_path / "scan.csv")
+    assert again.seed is None
+    np.testing.assert_array_equal(again.rows, path.rows)

@@ -243,3 +243,31 @@ def test_presets_are_there_and_what_they_say():
     assert len(expand(quick)) <= 100
     with pytest.raises(InputError, match="did you mean 'quick'"):
         preset("quik")
+
+
+def test_an_adaptive_scan_is_told_apart_by_the_network_that_guides_it(monkeypatch):
+    config = dataclasses.replace(SMALL, schemes=("random", "adaptive"), ratios=(0.1, 1.0))
+    keys = []
+    for weights in ("abc", "def"):
+        monkeypatch.setattr(
+            "segmentation.study.cases.reconstructor_weights",
+            lambda method, weights=weights: weights if method.name == "unrolled-ista" else "",
+        )
+        keys.append({(case.scan.scheme, case.scan.ratio): case.key for case in expand(config)})
+    assert {scan for scan in keys[0] if keys[0][scan] != keys[1][scan]} == {("adaptive", 0.1)}
+
+
+def test_keys_of_cases_are_those_of_earlier_versions():
+    """Whoever changes them throws away the rows of every study so far."""
+    config = dataclasses.replace(SMALL, ratios=(0.1, 1.0), scan=ScanChoice(beam_current_pA=20.0))
+    assert [case.key for case in expand(config)] == ["e8b3dddb1fdb34a38b1f", "b069ccbf651996442d7a"]
+
+
+def test_whole_numbers_give_the_keys_of_the_floats_they_equal():
+    whole = ScanChoice(
+        dwell_us=8, beam_current_pA=20, detected_share=1, settling_us=1, flyback_us=3, read_noise_counts=2
+    )
+    real = ScanChoice(8.0, 20.0, 1.0, settling_us=1.0, flyback_us=3.0, read_noise_counts=2.0)
+    assert whole == real
+    first, second = (expand(dataclasses.replace(SMALL, scan=how))[0].key for how in (whole, real))
+    assert first == second

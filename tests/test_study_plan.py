@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 
 from segmentation.study.config import ScanChoice
 from segmentation.study.costs import scan_costs_of
+from segmentation.study.plan_figures import _name
 from segmentation.study.plan_output import describe_plan, plan_record
 from segmentation.study.planner import plan_from_rows
 from segmentation.study.plans import Wish
@@ -312,3 +313,66 @@ def test_the_mean_of_few_frames_is_known_as_well_as_is_said():
         low, high = np.quantile(fit_response(rows, METRICS["f1"], rng=seed).samples(0.1, 50.0), [0.05, 0.95])
         inside += low <= 0.5 <= high
     assert 48 <= inside <= 59
+
+
+def test_sparse_rasters_and_full_scans_are_two_ways_without_extrapolation():
+    """Full scans have far lower counts than any sparse raster: between the two nothing was studied."""
+    rng = np.random.default_rng(0)
+    settings = [*product(("raster",), RATIOS, DOSES), *(("raster", 1.0, counts) for counts in FULL)]
+    rows = pd.DataFrame([row for setting in settings for row in rows_of(*setting, range(12), rng)])
+    found = ask(rows.assign(**{"f1@0.5": 0.9}), 0.5)
+    assert [way.full for way in found.ways] == [False, True]
+    sparse, full = (way.grid() for way in found.ways)
+    assert (sparse[0].max(), sparse[1].min()) == (max(RATIOS), min(DOSES))
+    assert set(full[0]) == {1.0}
+    assert {(choice.full, choice.ratio, choice.peak_counts) for choice in found.choices} == {
+        (False, min(RATIOS), min(DOSES)), (True, 1.0, min(FULL))
+    }  # fmt: skip
+    assert [_name(way).split(":")[0] for way in found.ways] == ["raster", "fast full scan, denoised"]
+
+
+def test_ratios_that_cannot_be_scanned_are_left_out_and_told_of():
+    """Line schemes reach no less than one line; such cases fail, and the plan goes by the others."""
+    rng = np.random.default_rng(0)
+    lines = [
+        row for setting in product(("random",), (0.003, *RATIOS), DOSES) for row in rows_of(*setting, range(12), rng)
+    ]
+    lines = pd.DataFrame(lines).assign(scheme="lines", recon="q")
+    lines.loc[lines["ratio"] == 0.003, "error"] = "InputError: one line is more"
+    found = ask(pd.concat([study(), lines]), 0.7)
+    way = next(way for way in found.ways if way.way[0] == "lines")
+    assert way.grid()[0].min() == 0.02
+    (told,) = found.left_out
+    assert told.startswith("lines at 0.3 %: ")
+    assert f"Left out: {told}" in describe_plan(found)
+    assert plan_record(found)["left_out"] == [told]
+    with pytest.raises(InputError, match=r"no scan of the study can be made: lines at 0.3 %: .*one line"):
+        ask(lines[lines["ratio"] == 0.003], 0.7)
+
+
+def test_a_guided_scheme_of_which_every_case_failed_is_left_out():
+    guided = study().query("scheme == 'random'").assign(
+        scheme="adaptive", error="InputError: no sigma", frame_time_ms=np.nan, n_positions=np.nan, dwell_us=np.nan
+    )  # fmt: skip
+    found = ask(pd.concat([study(), guided]), 0.7)
+    assert "adaptive" not in {way.way[0] for way in found.ways}
+    assert found.left_out[0] == "adaptive at 2 %: all its cases failed, the first by InputError: no sigma"
+    with pytest.raises(InputError) as refused:
+        ask(pd.concat([study(), guided]), 0.7, max_dose=1e-6)
+    told = str(refused.value)
+    assert "within the budgets (1e-06 e-/Å²); expected at least" in told
+    assert f"({len(guided)} cases failed, the first by InputError: no sigma)" in told
+    assert "nan" not in told
+    assert "inf " not in told
+    with pytest.raises(InputError, match=r"no scan of the study can be made: .* the first by InputError: no sigma"):
+        ask(guided, 0.7)
+
+
+def test_the_search_has_no_points_that_are_studied_ones_but_for_rounding():
+    rows = study()
+    rows["ratio"] = rows["ratio"].replace({0.5: 0.3})
+    for way in ask(rows, 0.7).ways:
+        for axis, known in zip(way.grid(), way.settings.T, strict=True):
+            points = np.unique(axis)
+            assert set(known) <= set(points)
+            assert (np.diff(np.log(points)) > 1e-6).all()

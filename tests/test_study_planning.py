@@ -33,7 +33,6 @@ from segmentation.study.planning import full_scan_doses
 from segmentation.study.promise import cheapest, keep_promises
 from segmentation.study.response import LEAST_FRAMES
 from simulate import InputError, SceneConfig, make_scene, measure, read_scan, scan_path
-from simulate.export import write_scan
 from simulate.support import Support
 
 SCENE = SceneConfig(shape=(64, 64), pixel_size_nm=0.5, n_particles=6, diameter_nm=6.0, diameter_spread=0.1)
@@ -319,12 +318,3 @@ def test_a_scene_takes_the_place_of_a_studys_folders(tmp_path, monkeypatch, sour
     config, _ = _study(command_line_parser().parse_args(options + (["--frames", str(frames)] if frames else [])))
     assert config.frames.folders == ()
     assert config.frames.n == (frames or preset("plan").frames.n)
-
-
-def test_a_scan_without_a_seed_has_no_seed_in_its_file(tmp_path):
-    path = replace(scan_path("random", (16, 16), 0.2, rng=1), seed=None)
-    write_scan(tmp_path / "scan.csv", path)
-    assert "seed" not in (tmp_path / "scan.csv").read_text()
-    again = read_scan(tmp_path / "scan.csv")
-    assert again.seed is None
-    np.testing.assert_array_equal(again.rows, path.rows)

@@ -119,6 +119,8 @@ def _study(options: argparse.Namespace) -> tuple[StudyConfig, tuple[int, int] | 
     frames, shape = config.frames, None
     if options.frames is not None:
         frames = replace(frames, n=options.frames)
+    elif (options.scene or options.like) and frames.n == 0:
+        frames = replace(frames, n=preset("plan").frames.n)  # the scene takes the place of the folders
     if options.scene:
         frames = replace(frames, generator="scene", scene=load_config(options.scene, SceneConfig), folders=())
     elif options.real_folder:

@@ -18,6 +18,7 @@ from segmentation.study.config import ScanChoice
 from segmentation.study.curves import FULL_SCAN_LABEL
 from segmentation.study.frames import FrameSpec, frame_specs
 from segmentation.study.methods import Method, reconstructor_weights, segmenter_weights
+from segmentation.study.scans import ADAPTIVE
 from simulate.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class ScanPlan:
         Empty for this scan itself; else for the fast full scan of the same cost, which stands beside it.
     how : ScanChoice
         Dwell time, current, hardware, read noise.
+    weights_sha256 : str
+        The beginning of the hash of the network that guides an adaptive scan; empty for every other.
     """
 
     scheme: str
@@ -49,6 +52,7 @@ class ScanPlan:
     peak_counts: float
     pairing: str = ""
     how: ScanChoice = field(default_factory=ScanChoice)
+    weights_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,8 @@ class Case:
     def key(self) -> str:
         """Hash of everything that decides the row; where a frame's file lies does not."""
         told = asdict(replace(self, frame=replace(self.frame, file="")))
+        if not self.scan.weights_sha256:
+            del told["scan"]["weights_sha256"]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]
 
     @property
@@ -131,10 +137,12 @@ def _scans(config: StudyConfig) -> Iterator[ScanPlan]:
     """Yield every scan; a full one is the same for all schemes, and has no other full scan beside it."""
     pairings = ("", *dict.fromkeys(config.equal_cost))
     plans = product(config.schemes, config.ratios, config.doses, pairings)
+    guide = reconstructor_weights(Method(UNROLLED)) if ADAPTIVE in config.schemes else ""
     seen: set[ScanPlan] = set()
     for scheme, ratio, dose, pairing in plans:
         full = ratio == 1
-        plan = ScanPlan("raster" if full else scheme, ratio, dose, pairing, config.scan)
+        weights = guide if scheme == ADAPTIVE and not full else ""
+        plan = ScanPlan("raster" if full else scheme, ratio, dose, pairing, config.scan, weights)
         # Without noise a full scan is perfect however fast, so that there is nothing to compare.
         if (pairing and (full or dose == 0)) or plan in seen:
             continue

@@ -38,6 +38,7 @@ SPLITS = ("all", "train", "validation", "test")
 SAME_DOSE, SAME_TIME = "dose", "time"
 PAIRINGS = (SAME_DOSE, SAME_TIME)
 PRESETS = ("quick", "paper", "plan")
+_SCAN_NUMBERS = ("dwell_us", "beam_current_pA", "detected_share", "settling_us", "flyback_us", "read_noise_counts")
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,9 @@ class ScanChoice:
         for name in ("blanked", "beam_lag"):
             check_kind(getattr(self, name), f"scan: {name}", bool)
         check_kind(self.scan_hardware, "scan: hardware", ScanHardware)
+        # 20 and 20.0 are equal, and so must be the keys of their cases.
+        for name in _SCAN_NUMBERS:
+            object.__setattr__(self, name, float(getattr(self, name)))
 
     @property
     def scan_hardware(self) -> ScanHardware:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simulate.errors import InputError
 from simulate.scan import electrons_per_us
 from simulate.schemes import scan_path, schemes
 
@@ -34,18 +35,21 @@ class ScanCosts:
         Of the frame, in pixels.
     how : ScanChoice
         Current and hardware.
-    log_ratios, log_visits, log_moves_ms : ndarray, shape (K,)
-        Samples per pixel of the frame, and the time of all jumps and fly-backs, at some ratios.
+    ratios, log_visits, log_moves_ms : ndarray, shape (K,)
+        Samples per pixel of the frame, and the time of all jumps and fly-backs, at the ratios that can be scanned.
     pixel_size_nm : float, optional
         None where it is not known: doses in e-/Å² are then NaN.
+    left_out : dict of float to str
+        Ratios that cannot be scanned or whose costs are not known, each with why.
     """
 
     shape: tuple[int, int]
     how: ScanChoice
-    log_ratios: NDArray[np.float64]
+    ratios: NDArray[np.float64]
     log_visits: NDArray[np.float64]
     log_moves_ms: NDArray[np.float64]
     pixel_size_nm: float | None = None
+    left_out: dict[float, str] = field(default_factory=dict)
 
     def dwell_us(self, counts: ArrayLike) -> NDArray[np.float64]:
         """Return the dwell times that give the peak counts."""
@@ -76,11 +80,11 @@ class ScanCosts:
         return "e-/Å²" if self.in_electrons else "electrons detected per pixel"
 
     def _samples_ms(self, ratio: ArrayLike, counts: ArrayLike) -> NDArray[np.float64]:
-        visits = np.exp(np.interp(np.log(ratio), self.log_ratios, self.log_visits))
+        visits = np.exp(np.interp(np.log(ratio), np.log(self.ratios), self.log_visits))
         return visits * self.shape[0] * self.shape[1] * self.dwell_us(counts) / 1000
 
     def _moves_ms(self, ratio: ArrayLike) -> NDArray[np.float64]:
-        return np.exp(np.interp(np.log(ratio), self.log_ratios, self.log_moves_ms))
+        return np.exp(np.interp(np.log(ratio), np.log(self.ratios), self.log_moves_ms))
 
 
 def scan_costs_of(
@@ -92,17 +96,29 @@ def scan_costs_of(
     be without it: their jumps take as long per sample as in the study's `rows`, and they visit no pixel twice.
     """
     untyped: Any = rows
-    ratios = np.sort(untyped["ratio"].unique())
-    n_pixels = shape[0] * shape[1]
-    visits, moves = [], []
-    for ratio in ratios:
-        if scheme in schemes.names and not schemes[scheme].needs_prior:
-            path = scan_path(scheme, shape, float(ratio), rng=PATH_SEED, hardware=how.scan_hardware)
-            visits.append(path.n_positions / n_pixels)
-            moves.append(float(path.moves_us.sum()) / 1000)
-        else:
-            like = untyped[untyped["ratio"] == ratio]
-            each = (like["frame_time_ms"] - like["n_positions"] * like["dwell_us"] / 1000) / like["n_positions"]
-            visits.append(float(ratio))
-            moves.append(float(each.mean()) * ratio * n_pixels)
-    return ScanCosts(shape, how, np.log(ratios), np.log(visits), np.log(np.maximum(moves, 1e-12)), pixel_size_nm)
+    known, left_out = {}, {}
+    for ratio in np.sort(untyped["ratio"].unique()).tolist():
+        try:
+            if scheme in schemes.names and not schemes[scheme].needs_prior:
+                known[ratio] = _of_path(scheme, ratio, how, shape)
+            else:
+                known[ratio] = _of_rows(untyped[untyped["ratio"] == ratio], ratio, shape)
+        except InputError as error:
+            left_out[ratio] = str(error)
+    visits, moves = np.array(list(known.values()), dtype=np.float64).reshape(-1, 2).T
+    ratios = np.array(list(known), dtype=np.float64)
+    return ScanCosts(shape, how, ratios, np.log(visits), np.log(np.maximum(moves, 1e-12)), pixel_size_nm, left_out)
+
+
+def _of_path(scheme: str, ratio: float, how: ScanChoice, shape: tuple[int, int]) -> tuple[float, float]:
+    """Return samples per pixel and the time of all moves in ms, by the scan's path."""
+    path = scan_path(scheme, shape, ratio, rng=PATH_SEED, hardware=how.scan_hardware)
+    return path.n_positions / (shape[0] * shape[1]), float(path.moves_us.sum()) / 1000
+
+
+def _of_rows(rows: Any, ratio: float, shape: tuple[int, int]) -> tuple[float, float]:
+    """Return the same by the study's rows; `InputError` if none of them has costs."""
+    each = (rows["frame_time_ms"] - rows["n_positions"] * rows["dwell_us"] / 1000) / rows["n_positions"]
+    if each.isna().all():
+        raise InputError(f"all its cases failed, the first by {rows['error'].iloc[0]}")
+    return ratio, float(each.mean()) * ratio * shape[0] * shape[1]

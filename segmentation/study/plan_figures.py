@@ -93,7 +93,7 @@ def _draw_way(axes: Axes, plan: Plan, way: WayFit, target: Target, colour: str) 
 
 def _name(way: WayFit) -> str:
     scheme, recon, segmenter, mapping = way.way
-    first = "fast full scan, denoised" if scheme == "raster" else scheme
+    first = "fast full scan, denoised" if way.full else scheme
     return f"{first}: {recon or mapping} > {segmenter}"
 
 

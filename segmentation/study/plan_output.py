@@ -58,6 +58,7 @@ def describe_plan(plan: Plan) -> str:
     ]
     if plan.failed:
         lines.append(f"{plan.failed} cases of the study failed and count as the worst.")
+    lines += [f"Left out: {text}." for text in plan.left_out]
     if plan.wanted:
         told = "; ".join(f"{scheme} {100 * ratio:.3g} % at {counts:g} counts" for scheme, ratio, counts in plan.wanted)
         lines.append(f"Surer with more cases: {told}.")
@@ -122,6 +123,7 @@ def plan_record(plan: Plan) -> dict[str, Any]:
         "runners_up": [asdict(choice) for choice in plan.choices[1:]],
         "wanted": [list(setting) for setting in plan.wanted],
         "failed_cases": plan.failed,
+        "left_out": list(plan.left_out),
     }
     return _without_infinities(record)
 

@@ -12,11 +12,12 @@ from segmentation.study.response import LEAST_FRAMES, Response, fit_response
 from simulate.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import pandas as pd
 
     from segmentation.study.config import ScanChoice
+    from segmentation.study.costs import ScanCosts
 
 WAY = ("scheme", "recon", "segmenter", "mapping")
 SURE = 1.3
@@ -62,7 +63,8 @@ def plan_from_rows(
     Raises
     ------
     InputError
-        If the study has fewer than 4 frames, none with noise, or its doses differ by the beam current.
+        If the study has fewer than 4 frames, none with noise, its doses differ by the beam current, none of its scans
+        can be made, or none is within the budgets.
 
     Notes
     -----
@@ -70,19 +72,25 @@ def plan_from_rows(
     figures of a frame depend on how many particles it has: they are predicted for frames of the study's size.
     """
     studied = _usable(rows, how)
-    ways = tuple(
-        _fit_way(way, group, wish, how, shape, pixel_size_nm, rng)
-        for way, group in studied.groupby(list(WAY), sort=False)
-    )
+    ways, left_out = [], []
+    # Full scans have doses at which no sparse one was studied: together with sparse rasters, the grid would span both.
+    for (*way, _), group in studied.assign(full=studied["ratio"] == 1).groupby([*WAY, "full"], sort=False):
+        costs = scan_costs_of(way[0], group, how, shape, pixel_size_nm)
+        left_out += [f"{way[0]} at {100 * ratio:.3g} %: {why}" for ratio, why in costs.left_out.items()]
+        if costs.ratios.size:
+            ways.append(_fit_way(tuple(way), group, wish, costs, rng))
+    left_out = tuple(dict.fromkeys(left_out))
+    if not ways:
+        raise InputError(f"no scan of the study can be made: {left_out[0]}; expected one at least: study others")
     found = [_search(way, wish) for way in ways]
     choices = _ranked([choice for choice, reached in found if choice is not None and reached], wish)
     near = [choice for choice, _ in found if choice is not None]
     if not near:
-        raise InputError(_no_room(ways, wish))
+        raise InputError(_no_room(ways, wish, studied["error"]))
     nearest = max(near, key=lambda one: (one.probability, _margin(one, wish)))
     return Plan(
         wish, tuple(choices), None if choices else nearest, _wanted(choices or [nearest], ways),
-        ways, failed=int((studied["error"] != "").sum()),
+        tuple(ways), failed=int((studied["error"] != "").sum()), left_out=left_out,
     )  # fmt: skip
 
 
@@ -112,13 +120,12 @@ def check_beam_current(how: ScanChoice) -> None:
 
 
 def _fit_way(
-    way: tuple[str, str, str, str], rows: Any, wish: Wish, how: ScanChoice, shape: tuple[int, int],
-    pixel_size_nm: float | None, rng: np.random.Generator | int,
-) -> WayFit:  # fmt: skip
+    way: tuple[str, str, str, str], rows: Any, wish: Wish, costs: ScanCosts, rng: np.random.Generator | int
+) -> WayFit:
     seed = rng if isinstance(rng, int) else int(rng.integers(2**31))
     responses = {str(target): fit_response(rows, target.kind, rng=seed) for target in wish.targets}
-    costs = scan_costs_of(way[0], rows, how, shape, pixel_size_nm)
-    settings = np.unique(rows[["ratio", "peak_counts"]].to_numpy(np.float64), axis=0)
+    feasible = rows[rows["ratio"].isin(costs.ratios)]
+    settings = np.unique(feasible[["ratio", "peak_counts"]].to_numpy(np.float64), axis=0)
     return WayFit(way, responses, costs, settings)
 
 
@@ -183,10 +190,10 @@ def _expectation(response: Response, ratio: float, counts: float, level: float) 
 
 def _wanted(choices: Sequence[Choice], ways: Sequence[WayFit]) -> tuple[tuple[str, float, float], ...]:
     """Return the settings to study next: the best one itself, and rivals whose costs are not known well."""
-    by_way = {way.way: way for way in ways}
+    by_way = {(*way.way, way.full): way for way in ways}
     asked = []
     for choice in choices[:ASKED]:
-        way = by_way[choice.scheme, choice.recon, choice.segmenter, choice.mapping]
+        way = by_way[choice.scheme, choice.recon, choice.segmenter, choice.mapping, choice.full]
         distances = np.abs(np.log(way.settings / [choice.ratio, choice.peak_counts])).max(axis=1)
         if distances.min() < np.log(NEAR):
             continue
@@ -200,12 +207,15 @@ def _wanted(choices: Sequence[Choice], ways: Sequence[WayFit]) -> tuple[tuple[st
     return tuple(asked)
 
 
-def _no_room(ways: Sequence[WayFit], wish: Wish) -> str:
+def _no_room(ways: Sequence[WayFit], wish: Wish, errors: Iterable[str]) -> str:
     """Return why no scan of the study is within the budgets."""
     costs = [(way.costs.dose(*way.grid()).min(), way.costs.time_ms(*way.grid()).min()) for way in ways]
     dose, time = np.min(costs, axis=0)
     unit = ways[0].costs.dose_unit
+    budgets = [f"{most:g} {name}" for most, name in ((wish.max_dose, unit), (wish.max_time_ms, "ms")) if most < np.inf]
+    failed = [error for error in errors if error]
+    told = f" ({len(failed)} cases failed, the first by {failed[0]})" if failed else ""
     return (
-        f"no scan of the study is within the budgets of {wish.max_dose:g} {unit} and {wish.max_time_ms:g} ms; expected "
-        f"at least {dose:.3g} {unit} and {time:.3g} ms: raise them, or study smaller ratios and doses"
+        f"no scan of the study is within the budgets ({' and '.join(budgets)}); expected at least {dose:.3g} {unit} "
+        f"and {time:.3g} ms{told}: raise them, or study smaller ratios and doses"
     )

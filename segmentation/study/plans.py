@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 DOSE, TIME = "dose", "time"
 RATIO_STEPS, DOSE_STEPS = 41, 81
 """Points of the search along ratio and dose, between the study's least and largest."""
+SAME = 1e-9
+"""Relative distance within which a point of the search is a studied setting."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Choice:
     Attributes
     ----------
     scheme, recon, segmenter, mapping : str
-        The way; the scheme ``"raster"`` is a fast full scan, denoised.
+        The way; the scheme ``"raster"`` at a ratio of 1 is a fast full scan, denoised.
     ratio, peak_counts, dwell_us : float
         The scan.
     dose, frame_time_ms : float
@@ -147,6 +149,8 @@ class Plan:
         Responses and costs of all ways.
     failed : int
         Cases of the study that failed, and count as the worst.
+    left_out : tuple of str
+        Scheme and ratio of scans that cannot be made on the frame or whose costs are not known, each with why.
     """
 
     wish: Wish
@@ -155,6 +159,7 @@ class Plan:
     wanted: tuple[tuple[str, float, float], ...]
     ways: tuple[WayFit, ...] = field(repr=False)
     failed: int = 0
+    left_out: tuple[str, ...] = ()
 
     @property
     def in_electrons(self) -> bool:
@@ -188,11 +193,21 @@ class WayFit:
     costs: ScanCosts
     settings: NDArray[np.float64]
 
+    @property
+    def full(self) -> bool:
+        """Whether its scans are full ones; no way has both."""
+        return bool(self.settings[0, 0] == 1)
+
     def grid(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return ratios and counts of the search, each (N,): the studied ones and points between."""
-        axes = [
-            np.unique(np.append(np.geomspace(known.min(), known.max(), steps), known))
-            for known, steps in zip(self.settings.T, (RATIO_STEPS, DOSE_STEPS), strict=True)
-        ]
+        axes = [_axis(known, steps) for known, steps in zip(self.settings.T, (RATIO_STEPS, DOSE_STEPS), strict=True)]
         ratio, counts = np.meshgrid(*axes, indexing="ij")
         return ratio.ravel(), counts.ravel()
+
+
+def _axis(known: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
+    """Return the known values and points between; a point that is a known value but for rounding is that value."""
+    points = np.geomspace(known.min(), known.max(), steps)
+    nearest = known[np.abs(np.log(points[:, None] / known)).argmin(axis=1)]
+    points = np.where(np.isclose(points, nearest, rtol=SAME, atol=0), nearest, points)
+    return np.unique(np.append(points, known))

@@ -15,7 +15,14 @@ from segmentation.study.cases import expand
 from segmentation.study.config import StudyConfig
 from segmentation.study.curves import equal_cost, falls, findings
 from segmentation.study.evaluate import run_example
-from segmentation.study.report_figures import draw_curves, draw_equal_cost, draw_examples, draw_smallest, way_name
+from segmentation.study.report_figures import (
+    draw_curves,
+    draw_equal_cost,
+    draw_examples,
+    draw_smallest,
+    panel_schemes,
+    way_name,
+)
 from segmentation.study.smallest import smallest_found
 from segmentation.study.store import read_rows
 from segmentation.study.sweep import PROVENANCE
@@ -158,7 +165,7 @@ def _accuracy(page: _Page, good: Any) -> None:
     if plain.empty:
         page.say("No case has succeeded yet: there is nothing to draw.")
         return
-    n_schemes, n_doses = max(1, plain["scheme"].nunique()), plain["peak_counts"].nunique()
+    n_schemes, n_doses = len(panel_schemes(plain)), plain["peak_counts"].nunique()
     size = (2.2 + 2.8 * n_doses, 1.6 + 2.2 * n_schemes)
     caption = f"{LABEL} against sampling ratio."
     table: Any = page.figure("accuracy", size, caption, lambda f: draw_curves(f, plain, ACCURACY, LABEL))
@@ -222,7 +229,7 @@ def _small(page: _Page, good: Any) -> None:
     table: Any = smallest_found(plain, ["scheme", "ratio", "peak_counts", "recon", "model"])
     first = table[(table["model"] == table["model"].iloc[0]) & (table["recon"] == table["recon"].iloc[0])]
     name = way_name(first["recon"].iloc[0], first["model"].iloc[0])
-    size = (2.2 + 2.8 * max(1, first["scheme"].nunique() - 1), 3.6)
+    size = (2.2 + 2.8 * len(panel_schemes(first)), 3.6)
     caption = f"Diameter from which on half of the particles are found ({name}); open: beyond the sizes there were."
     page.figure("smallest", size, caption, lambda f: draw_smallest(f, first))
     page.table("smallest", table)

@@ -40,13 +40,13 @@ def draw_curves(figure: Figure, rows: pd.DataFrame, column: str, label: str) -> 
     Full scans stand at a ratio of 1 in every scheme's panel.
     """
     plain: Any = rows[rows["pairing"] == ""]
-    schemes = [name for name in dict.fromkeys(plain["scheme"]) if name != "raster"] or ["raster"]
+    schemes = panel_schemes(plain)
     doses = sorted(set(plain["peak_counts"]))
     table: Any = bands(plain, column, ["scheme", "ratio", "peak_counts", "recon", "model"])
     ways = list(dict.fromkeys(zip(table["recon"], table["model"], strict=True)))
     panels = figure.subplots(len(schemes), len(doses), squeeze=False, sharex=True, sharey=True)
     for axes, (scheme, dose) in zip(panels.ravel(), [(s, d) for s in schemes for d in doses], strict=True):
-        here = table[table["scheme"].isin([scheme, "raster"]) & (table["peak_counts"] == dose)]
+        here = _of_panel(table[table["peak_counts"] == dose], scheme)
         for index, way in enumerate(ways):
             curve = here[(here["recon"] == way[0]) & (here["model"] == way[1])].sort_values("ratio")
             _band_line(axes, 100 * curve["ratio"], curve, index, way_name(*way))
@@ -92,11 +92,11 @@ def draw_equal_cost(figure: Figure, compared: pd.DataFrame, label: str) -> None:
 
 def draw_smallest(figure: Figure, smallest: pd.DataFrame) -> None:
     """Draw the diameter from which on half of the particles are found: a panel a scheme, a line a dose."""
-    schemes = [name for name in dict.fromkeys(smallest["scheme"]) if name != "raster"] or ["raster"]
+    schemes = panel_schemes(smallest)
     doses = sorted(set(smallest["peak_counts"]))
     panels = figure.subplots(1, len(schemes), squeeze=False, sharey=True)[0]
     for axes, scheme in zip(panels, schemes, strict=True):
-        here: Any = smallest[smallest["scheme"].isin([scheme, "raster"])]
+        here = _of_panel(smallest, scheme)
         for dose, curve in here.groupby("peak_counts"):
             curve = curve.sort_values("ratio")
             colour = DOSE_COLOURS[doses.index(dose) % len(DOSE_COLOURS)]
@@ -129,9 +129,20 @@ def draw_examples(figure: Figure, examples: Sequence[tuple[str, Example]]) -> No
             axes.set_axis_off()
 
 
+def panel_schemes(table: pd.DataFrame) -> list[str]:
+    """Return the schemes that get a panel: those of sparse scans; "raster" if all scans are full ones."""
+    untyped: Any = table
+    return list(dict.fromkeys(untyped.loc[untyped["ratio"] < 1, "scheme"])) or ["raster"]
+
+
 def way_name(recon: str, model: str) -> str:
     """Return a way from scan to particles in words."""
     return f"{recon} > {model}" if recon else model
+
+
+def _of_panel(table: Any, scheme: str) -> Any:
+    """Return a scheme's rows and those of full scans."""
+    return table[(table["scheme"] == scheme) | ((table["scheme"] == "raster") & (table["ratio"] == 1))]
 
 
 def _band_line(axes: Axes, x: Any, curve: pd.DataFrame, index: int, name: str) -> None:
