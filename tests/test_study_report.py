@@ -370,3 +370,12 @@ def test_sparse_rasters_have_a_panel_of_their_own_and_full_scans_are_in_all():
         for axes in figure.axes:
             np.testing.assert_allclose(axes.lines[0].get_xdata(), [10, 30, 100])
     assert panel_schemes(rows[rows["ratio"] == 1]) == ["raster"]
+
+
+def test_bands_of_few_frames_do_not_stretch_the_axis_of_a_score():
+    which = {"pairing": "", "scheme": "random", "peak_counts": 50.0, "recon": "a", "model": "b"}
+    rows = curve((0.1, 0.5, 0.9), frames=2, noise=0.3, **which)
+    figure = Figure(layout="constrained")
+    table = draw_curves(figure, rows.assign(y=rows["y"].clip(0, 1)), "y", "score")
+    assert table["high"].max() > 1.5
+    assert figure.axes[0].get_ylim() == (-0.05, 1.05)

@@ -56,6 +56,10 @@ def draw_curves(figure: Figure, rows: pd.DataFrame, column: str, label: str) -> 
         axes.set_xlabel("sampled (%)")
     for axes in panels[:, 0]:
         axes.set_ylabel(label)
+    if table["mean"].between(0, 1).all():
+        # A score: few frames' bands reach further than it can.
+        low, high = panels[0, 0].get_ylim()
+        panels[0, 0].set_ylim(max(low, -0.05), min(high, 1.05))
     _legend(figure, panels[0, 0])
     return table
 
