@@ -18,7 +18,7 @@ from cs_recon.operator import MaskedScan
 from cs_recon.wavelets import pad_to_multiple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -71,6 +71,19 @@ class ScanBatch:
         )
         smooth = None if self.smooth is None else self.smooth.to(device)
         return ScanBatch(y, scan, sigma, x0, noise, offset, scale, self.shape, smooth)
+
+    def moved(self, move: Callable[[Tensor], Tensor], shape: tuple[int, int]) -> ScanBatch:
+        """Return the batch with its maps moved alike, for frames of `shape`; what has one value a frame stays."""
+        weights, smooth = self.scan.weights, self.smooth
+        return replace(
+            self,
+            y=move(self.y),
+            scan=MaskedScan(move(self.scan.mask), None if weights is None else move(weights)),
+            sigma=move(self.sigma),
+            x0=move(self.x0),
+            shape=shape,
+            smooth=None if smooth is None else move(smooth),
+        )
 
     def with_smooth(self, *, fast: bool = False) -> ScanBatch:
         """Return the batch with its `smooth` computed; `fast` spends fewer iterations on noisy scans."""

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from cs_recon.calibrate import calibrate_sigma
 from cs_recon.checkpoint import save_weights
-from cs_recon.inpainting import InpaintingUNet
 from cs_recon.learned import INPAINTING_VIEWS
 from cs_recon.train_recon import TRAININGS, validation_pairs
 from cs_recon.unrolled import UnrolledISTA
@@ -52,7 +51,7 @@ def release(
     """
     network.load_state_dict(averaged)
     network.eval()
-    views = INPAINTING_VIEWS if isinstance(network, InpaintingUNet) else 1
+    views = 1 if isinstance(network, UnrolledISTA) else INPAINTING_VIEWS
     runs: dict[str, Callable[[ScanBatch], NetworkOutput]] = {"full": mean_of_views(network, views)}
     if isinstance(network, UnrolledISTA):
         # From the first guess that the preset starts from.

@@ -7,17 +7,16 @@ inner part one window fades into the next. Memory beyond a few maps of the frame
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from cs_recon.operator import MaskedScan
 from simulate.errors import InputError, check_count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from torch import Tensor
 
@@ -128,21 +127,7 @@ def spans(side: int, tile: int, halo: int, multiple: int = 1) -> list[Span]:
 
 def window(batch: ScanBatch, rows: slice, cols: slice) -> ScanBatch:
     """Return the part of a batch in a window, normalised as the whole is."""
-    shape = batch.y.shape[-2:]
-
-    def cut(x: Tensor) -> Tensor:
-        return x[..., rows, cols].contiguous() if x.shape[-2:] == shape else x
-
-    def parts() -> Iterator[tuple[str, Tensor]]:
-        for item in fields(batch):
-            value = getattr(batch, item.name)
-            if isinstance(value, torch.Tensor):
-                yield item.name, cut(value)
-
-    weights = batch.scan.weights
-    scan = MaskedScan(cut(batch.scan.mask), None if weights is None else cut(weights))
-    size = (rows.stop - rows.start, cols.stop - cols.start)
-    return replace(batch, scan=scan, shape=size, **dict(parts()))
+    return batch.moved(lambda x: x[..., rows, cols].contiguous(), (rows.stop - rows.start, cols.stop - cols.start))
 
 
 def _ramp(t: Tensor) -> Tensor:

@@ -7,13 +7,12 @@ image super resolution", CVPR 2016, https://doi.org/10.1109/CVPR.2016.206).
 
 from __future__ import annotations
 
-from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING
 
 import torch
 
 from cs_recon.networks import NetworkOutput
-from cs_recon.operator import MaskedScan
 from simulate.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,17 +24,18 @@ if TYPE_CHECKING:
 
     Run = Callable[[ScanBatch], NetworkOutput]
 
-POSITIONS = ((False, ()), (False, (-2, -1)), (False, (-1,)), (False, (-2,)),
-             (True, ()), (True, (-2, -1)), (True, (-1,)), (True, (-2,)))  # fmt: skip
+MIRRORS = ((), (-2, -1), (-1,), (-2,))
+"""The axes that are mirrored: half a turn moves most of what a network may see differently."""
+POSITIONS = tuple(product((False, True), MIRRORS))
 """Each view: whether rows and columns change places, and the axes that are mirrored after that."""
 LARGEST_GAIN = 0.5
 """The largest share of a pixel's variance that averaging is believed to take away."""
 
 
-def check_views(views: object) -> None:
-    """Raise `InputError` if a network cannot look at a scan so often."""
-    if type(views) is not int or not 1 <= views <= len(POSITIONS):
-        raise InputError(f"views is {views!r}; expected a whole number from 1 to {len(POSITIONS)}")
+def check_views(views: object, most: int = len(POSITIONS)) -> None:
+    """Raise `InputError` if a network cannot look so often."""
+    if type(views) is not int or not 1 <= views <= most:
+        raise InputError(f"views is {views!r}; expected a whole number from 1 to {most}")
 
 
 def mean_of_views(run: Run, views: int) -> Run:
@@ -74,21 +74,9 @@ def mean_of_views(run: Run, views: int) -> Run:
 
 
 def _moved(batch: ScanBatch, swap: bool, axes: tuple[int, ...]) -> ScanBatch:
-    """Return a batch as it would be of frames lying so; what has one value a frame stays."""
-
-    def there(x: Tensor) -> Tensor:
-        return (x.mT if swap else x).flip(axes)
-
-    weights, smooth = batch.scan.weights, batch.smooth
-    return replace(
-        batch,
-        y=there(batch.y),
-        scan=MaskedScan(there(batch.scan.mask), None if weights is None else there(weights)),
-        sigma=there(batch.sigma),
-        x0=there(batch.x0),
-        shape=batch.shape[::-1] if swap else batch.shape,
-        smooth=None if smooth is None else there(smooth),
-    )
+    """Return a batch as it would be of frames lying so."""
+    rows, cols = batch.shape
+    return batch.moved(lambda x: (x.mT if swap else x).flip(axes), (cols, rows) if swap else (rows, cols))
 
 
 def _back(x: Tensor, swap: bool, axes: tuple[int, ...]) -> Tensor:

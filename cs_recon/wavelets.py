@@ -46,7 +46,7 @@ class OrthogonalWavelet:
     """
 
     def __init__(self, name: str = "sym4", levels: int = 4) -> None:
-        _filters(name)
+        filter_pair(name)
         if levels < 1:
             raise InputError(f"wavelet levels is {levels}; expected 1 or more")
         self.name, self.levels = name, levels
@@ -113,22 +113,15 @@ def _is_orthogonal(name: str) -> bool:
 
 
 @cache
-@torch.inference_mode(mode=False)
-def _filters(name: str) -> Tensor:
-    """Return the four 2-D analysis filters (4, 1, L, L): approximation, horizontal, vertical, diagonal detail."""
-    low, high = filter_pair(name)
-    outer = [torch.outer(rows, cols) for rows, cols in ((low, low), (high, low), (low, high), (high, high))]
-    return torch.stack(outer)[:, None]
-
-
-@cache
 @torch.inference_mode(mode=False)  # what is kept must serve gradients too, whoever asked for it first
 def _bank(name: str, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return the filters where they are used.
+    """Return the four 2-D analysis filters (4, 1, L, L): approximation, horizontal, vertical, diagonal detail.
 
-    A copy at every call would stall a GPU, and no CUDA graph could hold it.
+    Kept where they are used: a copy at every call would stall a GPU, and no CUDA graph could hold it.
     """
-    return _filters(name).to(device, dtype)
+    low, high = filter_pair(name)
+    outer = [torch.outer(rows, cols) for rows, cols in ((low, low), (high, low), (low, high), (high, high))]
+    return torch.stack(outer)[:, None].to(device, dtype)
 
 
 def _crop(x: Tensor, shape: Sequence[int]) -> Tensor:

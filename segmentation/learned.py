@@ -17,6 +17,7 @@ from cs_recon.device import pick_device
 from cs_recon.learned import UNROLLED, LoadedNetwork
 from cs_recon.reconstruction import Reconstruction
 from cs_recon.unrolled import UnrolledConfig, UnrolledISTA
+from cs_recon.views import MIRRORS, check_views
 from segmentation.instances import Instances, compact_labels
 from segmentation.mapping import (
     FEATURE_PRESET,
@@ -32,7 +33,7 @@ from segmentation.models.family import ARCHITECTURES, ParticleNetwork, architect
 from segmentation.paste import paste
 from segmentation.shipped import read_weights, shipped_file, shipped_name
 from segmentation.split import split
-from segmentation.views import DEFAULT_VIEWS, check_views, run_views
+from segmentation.views import DEFAULT_VIEWS, run_views
 from segmentation.visibility import found_snr
 from segmentation.windows import dense_maps, detections
 from simulate.errors import InputError, check_count, check_within
@@ -127,7 +128,7 @@ def find(
     loaded = load_segmenter(method, weights=weights, mapping=mapping, device=target)
     network, architecture = loaded.network, architecture_of(method)
     point = network.config.operating_point if min_score is None else min_score
-    check_views(views)
+    check_views(views, len(MIRRORS))
     info = {**loaded.info, "mapping": network.config.mapping, "min_score": point, "min_snr": min_snr, "views": views}
     blank = image.image if isinstance(image, Reconstruction) else image
     if isinstance(blank, np.ndarray) and np.ptp(blank) == 0:

@@ -174,7 +174,7 @@ def _process(
     ended = ""
     try:
         for number, scan, image in _images(read.each(chain(first, remaining)), chosen, finished):
-            found = find_in(scan, image, chosen.segment, device=chosen.device, **chosen.segment_options)
+            found = _found(scan, image, chosen)
             if number == 0:
                 with atomic_path(parts / "options.json") as temporary:
                     temporary.write_text(claim, encoding="utf-8")
@@ -204,11 +204,15 @@ def _process(
     return MovieResult(tracks, finished, ended, paths)
 
 
+def _found(scan: Measurement, image: Reconstruction, chosen: MovieOptions) -> Instances:
+    return find_in(scan, image, chosen.segment, device=chosen.device, **chosen.segment_options)
+
+
 def _end_earlier(parts: Path, read: _Read, chosen: MovieOptions) -> None:
     """Compute the last frame of a movie that has become shorter again, without the later neighbour that it had."""
     scan = read.latest[-1]
     *_, image = reconstruct_movie(read.latest, chosen.recon, device=chosen.device, **chosen.recon_options)
-    found = find_in(scan, image, chosen.segment, device=chosen.device, **chosen.segment_options)
+    found = _found(scan, image, chosen)
     _write_part(parts, read.frames - 1, scan, found, measure(found, sigma=image.sigma))
 
 

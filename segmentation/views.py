@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torchvision.ops import box_iou, nms
 
+from cs_recon.views import MIRRORS
 from segmentation.mapping import moved
 from simulate.errors import InputError
 
@@ -15,17 +16,9 @@ if TYPE_CHECKING:
 
     from segmentation.models.family import ParticleNetwork
 
-POSITIONS = ((), (-2, -1), (-1,), (-2,))
-"""The axes that each view is mirrored along: half a turn moves most of what a network may see differently."""
 DEFAULT_VIEWS = 2
 SAME_IOU = 0.5
 """Detections of two views whose boxes overlap by this are one particle."""
-
-
-def check_views(views: object) -> None:
-    """Raise `InputError` if a network cannot look at a frame so often."""
-    if type(views) is not int or views not in range(1, len(POSITIONS) + 1):
-        raise InputError(f"views is {views!r}; expected a whole number from 1 to {len(POSITIONS)}")
 
 
 def run_views(network: ParticleNetwork, maps: Tensor, views: int, *, regions: bool) -> dict[str, Tensor]:
@@ -54,7 +47,7 @@ def run_views(network: ParticleNetwork, maps: Tensor, views: int, *, regions: bo
         )
     found = []
     sides = [side * network.entry.stride for side in maps.shape[-2:]]
-    for axes in POSITIONS[:views]:
+    for axes in MIRRORS[:views]:
         seen = moved(maps, network.config.mapping, lambda x, axes=axes: x.flip(axes)) if axes else maps
         one = network(seen.contiguous(memory_format=torch.channels_last))[0][0]
         found.append(_boxes_back(one, axes, sides) if regions else {k: v.flip(axes) for k, v in one.items()})

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from cs_recon.views import MIRRORS
 from segmentation import segment
 from segmentation.mapping import entry_of, moved
 from segmentation.models.family import make_network
 from segmentation.models.settings import NetworkSettings
-from segmentation.views import POSITIONS, merged_detections, run_views
+from segmentation.views import merged_detections, run_views
 from simulate import InputError, SceneConfig, make_scene
 
 MAPS = torch.zeros(1, 2, 64, 96)
@@ -36,7 +37,7 @@ def spotter(maps):
     return {"boxes": box, "scores": torch.tensor([0.8]), "masks": mask}
 
 
-@pytest.mark.parametrize("views", range(1, len(POSITIONS) + 1))
+@pytest.mark.parametrize("views", range(1, len(MIRRORS) + 1))
 def test_detections_come_back_to_their_place(views):
     found = run_views(Network(spotter), MAPS, views, regions=True)
     torch.testing.assert_close(found["boxes"], torch.tensor([[20.0, 5.0, 44.0, 15.0]]))
@@ -44,7 +45,7 @@ def test_detections_come_back_to_their_place(views):
     torch.testing.assert_close(found["masks"], spotter(MAPS)["masks"])
 
 
-@pytest.mark.parametrize("views", range(1, len(POSITIONS) + 1))
+@pytest.mark.parametrize("views", range(1, len(MIRRORS) + 1))
 def test_maps_come_back_to_their_place(views):
     found = run_views(Network(lambda maps: {"particle": maps[0, 0] + 0.1}), MAPS, views, regions=False)
     torch.testing.assert_close(found["particle"], MAPS[0, 0] + 0.1)

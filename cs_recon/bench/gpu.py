@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from cs_recon.bench.frames import FrameSource
-from cs_recon.bench.kernels import CardPeaks, as_graph, card_peaks, count_work, median_seconds
+from cs_recon.bench.kernels import CardPeaks, Work, as_graph, card_peaks, count_work, median_seconds
 from cs_recon.bench.memory import measured
 from cs_recon.bench.run import scan_of
 from cs_recon.bench.settings import SLOW, is_learned
@@ -174,19 +174,20 @@ def _network_rows(preset: str, scans: Sequence[Measurement], peaks: CardPeaks, r
         rows.append(
             (_label(preset, n, "bfloat16 against float32"), "cuda", deviation, "rms", "samples have variance 1")
         )
-        ways: dict[str, Callable[[], Callable[[], object]]] = {
-            "float32 (convolutions as TF32)" if torch.backends.cudnn.allow_tf32 else "float32": lambda: plain,
-            "bfloat16": lambda: half,
-            "bfloat16, CUDA graph": lambda: as_graph(half),
-            "bfloat16, compiled": lambda: torch.compile(half),
+        single = "float32 (convolutions as TF32)" if torch.backends.cudnn.allow_tf32 else "float32"
+        exact_work, half_work = count_work(plain), count_work(half)
+        ways: dict[str, tuple[Callable[[], Callable[[], object]], Work]] = {
+            single: (lambda: plain, exact_work),
+            "bfloat16": (lambda: half, half_work),
+            "bfloat16, CUDA graph": (lambda: as_graph(half), half_work),
+            "bfloat16, compiled": (lambda: torch.compile(half), half_work),
         }
-        for way, make in ways.items():
+        for way, (make, work) in ways.items():
             try:
                 seconds = median_seconds(make(), 4 * repeats)
             except RuntimeError as error:  # of compilation and capture too; the other ways go on
                 rows.append((_label(preset, n, way), "cuda", float("nan"), "ms", f"failed: {_first_line(error)}"))
                 continue
-            work = count_work(plain if way.startswith("float32") else half)
             tflops, gb_s = work.flops / seconds / 1e12, work.bytes / seconds / 1e9
             arithmetic = f"{tflops / peaks.bf16_tflops:.0%} of the measured peak"
             traffic = f"{gb_s / peaks.copy_gb_s:.0%} of the copy's, were every operation to read and write memory"

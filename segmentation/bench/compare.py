@@ -155,15 +155,17 @@ def compare(
     rows: list[dict[str, object]] = []
     found: dict[tuple[str, float, float, str], list[tuple[Instances, Instances]]] = {}
     target = pick_device(device)
-    for number, frame in enumerate(frames):
+    warm: set[str] = set()
+    for frame in frames:
         progress(frame.name)
         truth = Instances(frame.labels)
         for condition in conditions:
             scan = frame.scan(condition.ratio, condition.peak_counts)
             for model in models:
-                if number == 0:
+                if model.name not in warm:
                     # What a first call costs, reading weights or starting a GPU, is no time a frame.
                     model.run(scan, device)
+                    warm.add(model.name)
                 with measured(target) as cost:
                     instances = model.run(scan, device)
                 key = {"kind": frame.kind, "ratio": condition.ratio, "peak_counts": condition.peak_counts}

@@ -165,11 +165,11 @@ def dispersion(
     surfaces = Surfaces(points, radii, pixel, instances)
     labels = table["label"].to_numpy() if "label" in table else np.arange(1, len(points) + 1)
     rows = {"label": labels, f"x_{unit}": points[:, 0], f"y_{unit}": points[:, 1], f"radius_{unit}": radii}
-    rows, contacts, summary = _neighbourhood(rows, surfaces, region, unit, (reach, int(min_samples)))
+    density = _density(table, region, pixel)
+    rows, contacts, summary = _neighbourhood(rows, surfaces, region, unit, density, (reach, int(min_samples)))
     cut = as_flags(table, "touches_border") if "touches_border" in table else np.zeros(len(points), bool)
     cut = cut | (region.border_distances(points) < radii)
     groups = agglomerate_table(rows["cluster"], points, radii, cut, unit)
-    summary |= {f"density_per_{unit}2": _density(table, region, pixel)}
     curves, tests = _functions(*_deep_inside(points, radii, cut, region), unit, (correction, int(envelopes), generator))
     return Dispersion(
         unit,
@@ -184,7 +184,7 @@ def dispersion(
 
 
 def _neighbourhood(
-    rows: dict[str, NDArray], surfaces: Surfaces, region: Window, unit: str, options: tuple[float, int]
+    rows: dict[str, NDArray], surfaces: Surfaces, region: Window, unit: str, density: float, options: tuple[float, int]
 ) -> tuple[dict[str, NDArray], pd.DataFrame, dict[str, float]]:
     """Add to the particles' columns who lies next to whom; return them, the contacts and a summary."""
     points, n = surfaces.points, len(surfaces.points)
@@ -201,7 +201,7 @@ def _neighbourhood(
 
     inner = ~cells["voronoi_at_border"]
     area = cells["voronoi_area"][inner]
-    summary = {"count": float(n), f"density_per_{unit}2": float("nan")}
+    summary = {"count": float(n), f"density_per_{unit}2": density}
     summary |= {f"mean_nearest_centre_{unit}": _mean(centre), f"mean_nearest_surface_{unit}": _mean(nearest)}
     summary |= clark_evans(points, region)
     summary |= {f"mean_{name}": _mean(cells[name][inner]) for name in ("coordination", "psi6")}
