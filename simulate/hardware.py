@@ -46,6 +46,10 @@ class ScanHardware:
         Whether the beam is off during jumps. If not, the specimen takes their dose.
     blanking_us : float
         Time to blank and unblank the beam, added to each jump if `blanked`, in µs.
+    shortest_dwell_us : float
+        Shortest dwell time that scan generator and detector are good for, in µs: below the detector's decay time a
+        signal streaks into the next pixels. Studies and plans lower the beam current rather than dwell shorter; a scan
+        that was recorded may say what it says.
     hysteresis_px : float
         Width of the deflection's dead band in pixels: the position follows the signal only after it has crossed the
         band (the play operator, the simplest model of a coil's hysteresis).
@@ -54,8 +58,9 @@ class ScanHardware:
     ----------
     Settling and fly-back in sparse scans: Kovarik et al., Applied Physics Letters 109, 164102 (2016),
     https://doi.org/10.1063/1.4965720; Nicholls et al., Ultramicroscopy 233, 113451 (2022),
-    https://doi.org/10.1016/j.ultramic.2021.113451. Play operator: Visintin, Differential Models of Hysteresis (1994),
-    https://doi.org/10.1007/978-3-662-11557-2.
+    https://doi.org/10.1016/j.ultramic.2021.113451. Decay times of detectors: Mullarkey et al., Microscopy and
+    Microanalysis 29, 1402 (2023), https://doi.org/10.1093/micmic/ozad061. Play operator: Visintin, Differential Models
+    of Hysteresis (1994), https://doi.org/10.1007/978-3-662-11557-2.
 
     Examples
     --------
@@ -70,10 +75,11 @@ class ScanHardware:
     flyback_us: float = 50.0
     blanked: bool = True
     blanking_us: float = 0.0
+    shortest_dwell_us: float = 0.1
     hysteresis_px: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("lag_us", "settling_us", "flyback_us", "blanking_us", "hysteresis_px"):
+        for name in ("lag_us", "settling_us", "flyback_us", "blanking_us", "shortest_dwell_us", "hysteresis_px"):
             value = getattr(self, name)
             unset = value is None and name == "settling_us"
             if not (unset or (is_real(value) and 0 <= value < math.inf)):
@@ -98,10 +104,10 @@ class ScanHardware:
 
 
 HARDWARE = {
-    "ideal": ScanHardware(lag_us=0.0, flyback_us=0.0),
+    "ideal": ScanHardware(lag_us=0.0, flyback_us=0.0, shortest_dwell_us=0.0),
     "conventional": ScanHardware(),
-    "slow": ScanHardware(lag_us=10.0, slew_px_per_us=100.0, flyback_us=500.0, hysteresis_px=0.5),
-    "electrostatic": ScanHardware(lag_us=0.02, flyback_us=1.0),
+    "slow": ScanHardware(lag_us=10.0, slew_px_per_us=100.0, flyback_us=500.0, shortest_dwell_us=1.0, hysteresis_px=0.5),
+    "electrostatic": ScanHardware(lag_us=0.02, flyback_us=1.0, shortest_dwell_us=0.05),
 }
 """Scan systems to begin with, by name: orders of magnitude, not data sheets. Measure your own with a step response."""
 

@@ -24,7 +24,7 @@ N_PIXELS = 64 * 64
 
 
 def costs(plan):
-    return scan_costs(scan_frame(FRAME, SPEC, plan).path, plan, FRAME)
+    return scan_costs(scan_frame(FRAME, SPEC, plan), plan, FRAME)
 
 
 def frame_of(labels):
@@ -72,6 +72,51 @@ def test_the_full_scan_beside_a_sparse_one_costs_the_same(scheme, pairing, colum
         assert rival["dose_e_per_A2"] == pytest.approx(sparse["dose_e_per_A2"])
 
 
+def test_a_dose_below_the_shortest_dwell_is_had_by_a_dimmer_beam():
+    how = ScanChoice(beam_current_pA=20.0, read_noise_counts=1.0)
+    plan = ScanPlan("random", 0.05, 10.0, how=how)
+    sparse, rival = costs(plan), costs(dataclasses.replace(plan, pairing="dose"))
+    shortest_us = how.scan_hardware.shortest_dwell_us
+    assert sparse["dwell_us"] * 0.05 < shortest_us
+    assert rival["dwell_us"] == pytest.approx(shortest_us)
+    assert rival["scan_current_pA"] == pytest.approx(20.0 * 0.05 * sparse["dwell_us"] / shortest_us, rel=0.01)
+    for column in ("relative_dose", "full_scan_counts", "dose_e_per_A2"):
+        assert rival[column] == pytest.approx(sparse[column])
+    assert rival["visit_counts"] == pytest.approx(sparse["realised_ratio"] * 10.0)
+    scan = scan_frame(FRAME, SPEC, dataclasses.replace(plan, pairing="dose")).scan
+    assert scan.counts_per_unit * FRAME.image.max() == pytest.approx(rival["visit_counts"], rel=1e-3)
+    assert scan.read_noise * scan.counts_per_unit == pytest.approx(1.0)
+
+
+def test_an_unblanked_beam_is_dimmed_for_its_flybacks_too():
+    how = ScanChoice(beam_current_pA=20.0, blanked=False, flyback_us=500.0)
+    plan = ScanPlan("hilbert", 0.1, 10.0, how=how)
+    sparse, rival = costs(plan), costs(dataclasses.replace(plan, pairing="dose"))
+    assert rival["dwell_us"] == pytest.approx(how.scan_hardware.shortest_dwell_us)
+    assert rival["dose_e_per_A2"] == pytest.approx(sparse["dose_e_per_A2"])
+    on_us = 1000 * rival["frame_time_ms"]
+    assert rival["scan_current_pA"] == pytest.approx(
+        20.0 * sparse["relative_dose"] * N_PIXELS * sparse["dwell_us"] / on_us
+    )
+
+
+def test_few_counts_are_scanned_by_a_dimmer_beam():
+    how = ScanChoice(beam_current_pA=1000.0, detected_share=0.5, hardware="slow")
+    told = costs(ScanPlan("random", 0.25, 20.0, how=how))
+    assert (told["dwell_us"], told["visit_counts"]) == (1.0, 20.0)
+    assert told["scan_current_pA"] == pytest.approx(20 / 0.5 / electrons_per_us(1.0))
+    assert told["relative_dose"] == pytest.approx(0.25)
+    assert told["dose_e_per_A2"] == pytest.approx(0.25 * 40 / (10 * FRAME.pixel_size_nm) ** 2)
+    with pytest.raises(InputError, match=r"dwell_us is 0\.5; expected at least 1 µs, the shortest"):
+        ScanChoice(dwell_us=0.5, hardware="slow")
+
+
+def test_no_full_scan_is_as_fast_where_its_dwells_would_be_too_short():
+    how = ScanChoice(beam_current_pA=20.0, flyback_us=2.0)
+    with pytest.raises(InputError, match=r"shortest dwell time of 0\.1 µs takes .* ms; expected a costlier one"):
+        scan_frame(FRAME, SPEC, ScanPlan("line-hop", 0.02, 10.0, "time", how))
+
+
 def test_no_full_scan_is_as_fast_where_flybacks_take_longer():
     with pytest.raises(InputError, match="no full scan costs as little"):
         scan_frame(FRAME, SPEC, ScanPlan("hilbert", 0.05, 40.0, "time", ScanChoice(flyback_us=1e4)))
@@ -80,7 +125,9 @@ def test_no_full_scan_is_as_fast_where_flybacks_take_longer():
 def test_counts_of_a_rival_are_poisson_with_its_fewer_counts_and_the_same_read_noise():
     how = ScanChoice(read_noise_counts=2.0)
     plan = ScanPlan("random", 0.25, 40.0, how=how)
-    sparse, rival = (scan_frame(FRAME, SPEC, dataclasses.replace(plan, pairing=pairing)) for pairing in ("", "dose"))
+    sparse, rival = (
+        scan_frame(FRAME, SPEC, dataclasses.replace(plan, pairing=pairing)).scan for pairing in ("", "dose")
+    )
     assert rival.counts_per_unit == pytest.approx(0.25 * sparse.counts_per_unit)
     for scan in (sparse, rival):
         assert scan.read_noise * scan.counts_per_unit == pytest.approx(2.0)
@@ -91,10 +138,10 @@ def test_counts_of_a_rival_are_poisson_with_its_fewer_counts_and_the_same_read_n
 
 def test_doses_share_positions_and_scans_are_the_same_again():
     plans = [ScanPlan("random", 0.25, counts) for counts in (0.0, 20.0, 40.0)]
-    scans = [scan_frame(FRAME, SPEC, plan) for plan in plans]
+    scans = [scan_frame(FRAME, SPEC, plan).scan for plan in plans]
     for scan in scans[1:]:
         np.testing.assert_array_equal(scan.mask, scans[0].mask)
-    np.testing.assert_array_equal(scan_frame(FRAME, SPEC, plans[1]).values, scans[1].values)
+    np.testing.assert_array_equal(scan_frame(FRAME, SPEC, plans[1]).scan.values, scans[1].values)
     np.testing.assert_array_equal(scans[0].samples, FRAME.image[scans[0].mask])
 
 
@@ -165,7 +212,7 @@ def test_a_row_agrees_with_the_steps_done_by_hand():
     )
     (case,) = expand(config)
     row = run_case(case)
-    scan = scan_frame(FRAME, SPEC, case.scan)
+    scan = scan_frame(FRAME, SPEC, case.scan).scan
     image = reconstruct(scan, "linear")
     expected = score(FRAME.labels, segment(image, "threshold").labels, (0.5, 0.75))
     assert expected["average_precision@0.5"] > 0

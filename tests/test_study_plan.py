@@ -19,6 +19,7 @@ from segmentation.study.response import fit_response
 from segmentation.study.surface import SMOOTHING, MonotoneSurface
 from segmentation.study.targets import METRICS, Target
 from simulate import InputError, scan_path
+from simulate.scan import electrons_per_us
 
 SHAPE = (128, 128)
 HOW = ScanChoice(beam_current_pA=20.0, hardware="conventional")
@@ -221,6 +222,22 @@ def test_costs_between_ratios_are_those_of_the_paths(scheme):
     blind = scan_costs_of("random", rows[rows["scheme"] == "random"], HOW, SHAPE, None)
     assert not blind.in_electrons
     assert blind.dose(0.25, 40) == pytest.approx(10.0, rel=1e-3)
+
+
+def test_doses_below_the_shortest_dwell_cost_time_and_a_dimmer_beam():
+    rows = study()
+    costs = scan_costs_of("raster", rows[rows["scheme"] == "raster"], HOW, SHAPE, 0.5)
+    shortest_us = HOW.scan_hardware.shortest_dwell_us
+    counts = np.array([0.1, 0.5, 5.0, 50.0])
+    times, doses = costs.time_ms(np.ones(4), counts), costs.dose(np.ones(4), counts)
+    path = scan_path("raster", SHAPE, dwell_us=shortest_us, hardware=HOW.scan_hardware)
+    assert times[:2] == pytest.approx(path.frame_time_ms)
+    assert (np.diff(times[1:]) > 0).all()
+    np.testing.assert_allclose(doses / counts, doses[-1] / 50.0)
+    np.testing.assert_allclose(costs.current_pA(counts)[2:], 20.0)
+    wanted_us = 0.5 / (electrons_per_us(20.0) * HOW.detected_share)
+    assert costs.current_pA(0.5) == pytest.approx(20.0 * wanted_us / shortest_us)
+    assert doses[1] == pytest.approx(path.dose_e_per_A2(float(costs.current_pA(0.5)), 0.5))
 
 
 def test_surfaces_are_the_constrained_least_squares_ones():

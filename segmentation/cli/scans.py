@@ -150,6 +150,7 @@ def list_schemes() -> None:
     say("\nScan hardware (--hardware)")
     for name, hardware in HARDWARE.items():
         say(f"  {name:<17} lag {hardware.lag_us:g} µs, fly-back {hardware.flyback_us:g} µs, "
+            f"dwell from {hardware.shortest_dwell_us:g} µs, "
             f"slew {hardware.slew_px_per_us:g} px/µs, hysteresis {hardware.hysteresis_px:g} px")  # fmt: skip
 
 

@@ -83,6 +83,7 @@ class Case:
     def key(self) -> str:
         """Hash of everything that decides the row; where a frame's file lies does not."""
         told = asdict(replace(self, frame=replace(self.frame, file="")))
+        told["scan"]["how"]["hardware"] = asdict(self.scan.how.scan_hardware)
         if not self.scan.weights_sha256:
             del told["scan"]["weights_sha256"]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cs_recon.config import load_config
 from cs_recon.device import pick_device
 from cs_recon.reconstruction import reconstructors
@@ -32,6 +34,8 @@ from simulate.schemes import schemes
 
 if TYPE_CHECKING:
     import os
+
+    from numpy.typing import ArrayLike, NDArray
 
 SCENE = "scene"
 SPLITS = ("all", "train", "validation", "test")
@@ -104,8 +108,8 @@ class ScanChoice:
         Dwell time in µs, for every dose: doses then differ by the beam current. Not used where a current is given.
     beam_current_pA, detected_share : float
         Beam current, and the share of its electrons that are detected where a frame is brightest. With a current doses
-        differ by the dwell time :math:`T = p / (s I / e)` for the peak counts :math:`p`, and are known in e-/Å².
-        0 pA: not known.
+        differ by the dwell time :math:`T = p / (s I / e)` for the peak counts :math:`p`, and are known in e-/Å². Where
+        that is below the hardware's shortest, the beam is dimmed instead. 0 pA: not known.
     hardware : str
         A name from `simulate.hardware.HARDWARE`.
     settling_us, flyback_us : float
@@ -138,7 +142,12 @@ class ScanChoice:
             check_within(getattr(self, name), f"scan: {name}", -math.inf)
         for name in ("blanked", "beam_lag"):
             check_kind(getattr(self, name), f"scan: {name}", bool)
-        check_kind(self.scan_hardware, "scan: hardware", ScanHardware)
+        shortest_us = self.scan_hardware.shortest_dwell_us
+        if self.dwell_us < shortest_us:
+            raise InputError(
+                f"scan: dwell_us is {self.dwell_us:g}; expected at least {shortest_us:g} µs, the shortest of the "
+                f"hardware {self.hardware!r}"
+            )
         # 20 and 20.0 are equal, and so must be the keys of their cases.
         for name in _SCAN_NUMBERS:
             object.__setattr__(self, name, float(getattr(self, name)))
@@ -153,11 +162,22 @@ class ScanChoice:
         }
         return replace(hardware_by_name(self.hardware), blanked=self.blanked, **changes)
 
-    def reference_dwell_us(self, peak_counts: float) -> float:
-        """Return the dwell time that gives the peak counts."""
-        if self.beam_current_pA == 0 or peak_counts == 0:
-            return self.dwell_us
-        return peak_counts / (electrons_per_us(self.beam_current_pA) * self.detected_share)
+    def dwell_us_for(self, peak_counts: ArrayLike) -> NDArray[np.float64]:
+        """Return the dwell times that give the peak counts, by a beam of `brightness`."""
+        counts = np.asarray(peak_counts, dtype=np.float64)
+        if self.beam_current_pA == 0:
+            return np.full(counts.shape, self.dwell_us)
+        wanted_us = counts / (electrons_per_us(self.beam_current_pA) * self.detected_share)
+        shortest_us = self.scan_hardware.shortest_dwell_us
+        return np.where(counts == 0, self.dwell_us, np.maximum(wanted_us, shortest_us))
+
+    def brightness(self, peak_counts: ArrayLike) -> NDArray[np.float64]:
+        """Return the shares of the beam current that give the peak counts: 1 unless dwell times would be too short."""
+        counts = np.asarray(peak_counts, dtype=np.float64)
+        if self.beam_current_pA == 0:
+            return np.ones(counts.shape)
+        most = electrons_per_us(self.beam_current_pA) * self.detected_share * self.dwell_us_for(counts)
+        return np.where(counts == 0, 1.0, np.minimum(counts / most, 1.0))
 
 
 @dataclass(frozen=True)

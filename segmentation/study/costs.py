@@ -53,8 +53,11 @@ class ScanCosts:
 
     def dwell_us(self, counts: ArrayLike) -> NDArray[np.float64]:
         """Return the dwell times that give the peak counts."""
-        unit = self.how.reference_dwell_us(1.0)
-        return unit * np.asarray(counts) if self.how.beam_current_pA else np.full(np.shape(counts), unit)
+        return self.how.dwell_us_for(counts)
+
+    def current_pA(self, counts: ArrayLike) -> NDArray[np.float64]:
+        """Return the beam currents that give them: less than the study's where its dwell times would be too short."""
+        return self.how.beam_current_pA * self.how.brightness(counts)
 
     def time_ms(self, ratio: ArrayLike, counts: ArrayLike) -> NDArray[np.float64]:
         """Return frame times in ms."""
@@ -66,7 +69,8 @@ class ScanCosts:
         n_pixels = self.shape[0] * self.shape[1]
         if self.in_electrons:
             assert self.pixel_size_nm is not None
-            return 1000 * on * electrons_per_us(self.how.beam_current_pA) / (n_pixels * (10 * self.pixel_size_nm) ** 2)
+            electrons = 1000 * on * electrons_per_us(1.0) * self.current_pA(counts)
+            return electrons / (n_pixels * (10 * self.pixel_size_nm) ** 2)
         return np.asarray(counts) * 1000 * on / (n_pixels * self.dwell_us(counts))
 
     @property

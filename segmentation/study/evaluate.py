@@ -51,7 +51,7 @@ class Example:
 def run_example(case: Case, device: str = "auto") -> Example:
     """Run one case as `run_case` does, and return its images and particles instead of a row."""
     frame = load_frame(case.frame)
-    scan = scan_frame(frame, case.frame, case.scan)
+    scan = scan_frame(frame, case.frame, case.scan).scan
     image = None if case.recon is None else _reconstruct(scan, case, device)[0]
     return Example(frame, scan, None if image is None else image.image, _segment(case, scan, image, device))
 
@@ -81,9 +81,8 @@ def run_job(job: Job, device: str = "auto") -> list[Row]:
     first = job[0]
     try:
         frame = load_frame(first.frame)
-        scan = scan_frame(frame, first.frame, first.scan)
-        assert scan.path is not None
-        shared: Row = dict(scan_costs(scan.path, first.scan, frame))
+        done = scan_frame(frame, first.frame, first.scan)
+        scan, shared = done.scan, dict(scan_costs(done, first.scan, frame))
         image = None
         if first.recon is not None:
             image, shared["seconds_reconstruct"] = _reconstruct(scan, first, device)

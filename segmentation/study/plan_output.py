@@ -145,8 +145,8 @@ def _case(choice: Choice, config: StudyConfig) -> Case:
 
 def _scan_text(choice: Choice) -> str:
     if choice.full:
-        return f"every pixel (raster) at {choice.dwell_us:.3g} µs"
-    return f"{choice.scheme} at {100 * choice.ratio:.3g} % with {choice.dwell_us:.3g} µs dwell time"
+        return f"every pixel (raster) at {choice.exposure_text}"
+    return f"{choice.scheme} at {100 * choice.ratio:.3g} % with {choice.exposure_text}"
 
 
 def _way_text(choice: Choice) -> str:

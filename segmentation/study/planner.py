@@ -158,6 +158,7 @@ def _search(way: WayFit, wish: Wish) -> tuple[Choice | None, bool]:
     }
     choice = Choice(
         *way.way, float(ratio[index]), float(counts[index]), float(way.costs.dwell_us(counts[index])),
+        float(way.costs.current_pA(counts[index])),
         float(dose[index]), float(time[index]), float(probability[index]), bounds[0], bounds[1],
         bounds[0] <= floor, expected,
     )  # fmt: skip

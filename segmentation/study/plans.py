@@ -89,8 +89,8 @@ class Choice:
     ----------
     scheme, recon, segmenter, mapping : str
         The way; the scheme ``"raster"`` at a ratio of 1 is a fast full scan, denoised.
-    ratio, peak_counts, dwell_us : float
-        The scan.
+    ratio, peak_counts, dwell_us, beam_current_pA : float
+        The scan; its beam is dimmer than the study's where the dwell time would be too short for the hardware.
     dose, frame_time_ms : float
         Its costs.
     probability : float
@@ -111,6 +111,7 @@ class Choice:
     ratio: float
     peak_counts: float
     dwell_us: float
+    beam_current_pA: float  # noqa: N815
     dose: float
     frame_time_ms: float
     probability: float
@@ -123,6 +124,11 @@ class Choice:
     def full(self) -> bool:
         """Whether every pixel is scanned."""
         return self.ratio == 1
+
+    @property
+    def exposure_text(self) -> str:
+        """Dwell time and beam current in words."""
+        return f"{self.dwell_us:.3g} µs dwell time and {self.beam_current_pA:.3g} pA"
 
     def cost(self, least: str) -> float:
         """Return its dose or its time."""

@@ -121,9 +121,10 @@ def _judged(best: Choice, target: Target, least: str, rows: pd.DataFrame, truth:
     promised = best.expected[str(target)]
     values = target.kind.values(rows)
     inside = (values >= promised.frame_low) & (values <= promised.frame_high)
-    scan = "full" if best.full else f"{best.scheme} {100 * best.ratio:.3g} %"
+    scheme = "full" if best.full else f"{best.scheme} {100 * best.ratio:.3g} %"
+    scan = f"{scheme}, {best.dwell_us:.3g} µs, {best.beam_current_pA:.3g} pA"
     return Promise(
-        str(target), least, f"{scan}, {best.dwell_us:.3g} µs", promised.mean, promised.frame_low, promised.frame_high,
+        str(target), least, scan, promised.mean, promised.frame_low, promised.frame_high,
         float(values.mean()), float(inside.mean()), _cost(rows, least), *cheapest(truth, target, least),
     )  # fmt: skip
 
