@@ -209,13 +209,13 @@ def test_failed_cases_and_frames_without_particles_count_as_worst():
     np.testing.assert_allclose(METRICS["diameter_error"].values(empty), [1.0, 0.3, 1.0])
 
 
-@pytest.mark.parametrize("scheme", ["random", "lissajous"])
+@pytest.mark.parametrize("scheme", ["random", "lissajous", "poisson-disc"])
 def test_costs_between_ratios_are_those_of_the_paths(scheme):
     """Those that cross their own way visit pixels twice, which costs time and dose."""
     rows = study()
     how = replace(HOW, blanked=False)
     costs = scan_costs_of(scheme, rows[rows["scheme"] == "random"], how, SHAPE, 0.5)
-    for ratio in (0.03, 0.3):
+    for ratio in (0.03, 0.07, 0.3, 0.4):
         path = scan_path(scheme, SHAPE, ratio, rng=9, dwell_us=float(costs.dwell_us(40)), hardware=how.scan_hardware)
         assert costs.time_ms(ratio, 40) == pytest.approx(path.frame_time_ms, rel=0.05)
         assert costs.dose(ratio, 40) == pytest.approx(path.dose_e_per_A2(20.0, 0.5), rel=0.05)

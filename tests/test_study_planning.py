@@ -250,6 +250,8 @@ def test_a_setting_that_reaches_a_target_by_chance_is_no_steady_one():
     ])  # fmt: skip
     assert cheapest(rows, Target("f1", 0.8), "dose") == pytest.approx((0.5, 2.0))
     assert cheapest(rows, Target("f1", 0.99), "dose") == (np.inf, np.inf)
+    full = rows[rows["ratio"] == 0.4].assign(ratio=1.0, **{"f1@0.5": 0.0})
+    assert cheapest(pd.concat([rows, full]), Target("f1", 0.8), "dose") == pytest.approx((0.5, 2.0)), "another way"
     more = pd.concat([rows, rows.assign(error="failed", dose_e_per_A2=np.nan, **{"f1@0.5": np.nan})])
     assert cheapest(more, Target("f1", 0.3), "dose") == pytest.approx((0.5, 0.5))
 

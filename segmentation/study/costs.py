@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +20,11 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from segmentation.study.config import ScanChoice
+    from simulate.hardware import ScanHardware
 
 PATH_SEED = 1
+NEAR = 1.3
+"""Between ratios further apart than this factor the costs of further paths are found: jumps change with the ratio."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +42,10 @@ class ScanCosts:
         Of the frame, in pixels.
     how : ScanChoice
         Current and hardware.
+    studied : ndarray
+        Ratios of the study that can be scanned.
     ratios, log_visits, log_moves_ms : ndarray, shape (K,)
-        Samples per pixel of the frame, and the time of all jumps and fly-backs, at the ratios that can be scanned.
+        Samples per pixel of the frame, and the time of all jumps and fly-backs, at those ratios and some between.
     pixel_size_nm : float, optional
         None where it is not known: doses in e-/Å² are then NaN.
     left_out : dict of float to str
@@ -45,6 +54,7 @@ class ScanCosts:
 
     shape: tuple[int, int]
     how: ScanChoice
+    studied: NDArray[np.float64]
     ratios: NDArray[np.float64]
     log_visits: NDArray[np.float64]
     log_moves_ms: NDArray[np.float64]
@@ -100,23 +110,39 @@ def scan_costs_of(
     be without it: their jumps take as long per sample as in the study's `rows`, and they visit no pixel twice.
     """
     untyped: Any = rows
+    planned = scheme in schemes.names and not schemes[scheme].needs_prior
     known, left_out = {}, {}
     for ratio in np.sort(untyped["ratio"].unique()).tolist():
         try:
-            if scheme in schemes.names and not schemes[scheme].needs_prior:
-                known[ratio] = _of_path(scheme, ratio, how, shape)
+            if planned:
+                known[ratio] = _of_path(scheme, ratio, how.scan_hardware, shape)
             else:
                 known[ratio] = _of_rows(untyped[untyped["ratio"] == ratio], ratio, shape)
         except InputError as error:
             left_out[ratio] = str(error)
-    visits, moves = np.array(list(known.values()), dtype=np.float64).reshape(-1, 2).T
-    ratios = np.array(list(known), dtype=np.float64)
-    return ScanCosts(shape, how, ratios, np.log(visits), np.log(np.maximum(moves, 1e-12)), pixel_size_nm, left_out)
+    studied = np.array(list(known), dtype=np.float64)
+    for ratio in _between(studied) if planned else []:
+        with suppress(InputError):  # no scan of that ratio: costs there are read off its neighbours
+            known[ratio] = _of_path(scheme, ratio, how.scan_hardware, shape)
+    ratios = np.sort(np.array(list(known), dtype=np.float64))
+    visits, moves = np.array([known[ratio] for ratio in ratios], dtype=np.float64).reshape(-1, 2).T
+    moves = np.log(np.maximum(moves, 1e-12))
+    return ScanCosts(shape, how, studied, ratios, np.log(visits), moves, pixel_size_nm, left_out)
 
 
-def _of_path(scheme: str, ratio: float, how: ScanChoice, shape: tuple[int, int]) -> tuple[float, float]:
+def _between(ratios: NDArray[np.float64]) -> list[float]:
+    """Return ratios between those that are far apart."""
+    return [
+        float(ratio)
+        for low, high in pairwise(ratios)
+        for ratio in np.geomspace(low, high, 1 + math.ceil(np.log(high / low) / np.log(NEAR)))[1:-1]
+    ]
+
+
+@lru_cache(maxsize=256)
+def _of_path(scheme: str, ratio: float, hardware: ScanHardware, shape: tuple[int, int]) -> tuple[float, float]:
     """Return samples per pixel and the time of all moves in ms, by the scan's path."""
-    path = scan_path(scheme, shape, ratio, rng=PATH_SEED, hardware=how.scan_hardware)
+    path = scan_path(scheme, shape, ratio, rng=PATH_SEED, hardware=hardware)
     return path.n_positions / (shape[0] * shape[1]), float(path.moves_us.sum()) / 1000
 
 

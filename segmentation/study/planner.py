@@ -77,7 +77,7 @@ def plan_from_rows(
     for (*way, _), group in studied.assign(full=studied["ratio"] == 1).groupby([*WAY, "full"], sort=False):
         costs = scan_costs_of(way[0], group, how, shape, pixel_size_nm)
         left_out += [f"{way[0]} at {100 * ratio:.3g} %: {why}" for ratio, why in costs.left_out.items()]
-        if costs.ratios.size:
+        if costs.studied.size:
             ways.append(_fit_way(tuple(way), group, wish, costs, rng))
     left_out = tuple(dict.fromkeys(left_out))
     if not ways:
@@ -124,7 +124,7 @@ def _fit_way(
 ) -> WayFit:
     seed = rng if isinstance(rng, int) else int(rng.integers(2**31))
     responses = {str(target): fit_response(rows, target.kind, rng=seed) for target in wish.targets}
-    feasible = rows[rows["ratio"].isin(costs.ratios)]
+    feasible = rows[rows["ratio"].isin(costs.studied)]
     settings = np.unique(feasible[["ratio", "peak_counts"]].to_numpy(np.float64), axis=0)
     return WayFit(way, responses, costs, settings)
 

@@ -134,9 +134,9 @@ def cheapest(truth: pd.DataFrame, target: Target, least: str) -> tuple[float, fl
 
     Infinite if there is none; see `Promise`.
     """
-    untyped: Any = truth.assign(value=target.kind.values(truth))
+    untyped: Any = truth.assign(value=target.kind.values(truth), full=truth["ratio"] == 1)
     once, steady = float("inf"), float("inf")
-    for _, way in untyped.groupby(list(WAY)):
+    for _, way in untyped.groupby([*WAY, "full"]):
         settings = [
             (ratio, counts, _cost(group, least), bool(target.met_by(group["value"].mean())))
             for (ratio, counts), group in way.groupby(["ratio", "peak_counts"])
