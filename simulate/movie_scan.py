@@ -220,7 +220,8 @@ def measure_movie(
     Raises
     ------
     InputError
-        While iterating, if there are more or fewer paths than frames, or as `simulate.measure` says.
+        While iterating, if there are more or fewer paths than frames, if a scan takes longer than from one frame to the
+        next, or as `simulate.measure` says.
 
     Examples
     --------
@@ -250,6 +251,12 @@ def _measurements(
         path = next(paths, None)
         if path is None:
             raise InputError(f"there are {frame.index} paths for {len(movie)} frames; expected one for each")
+        interval_ms = 1000 * movie.config.frame_interval_s
+        if path.frame_time_ms > interval_ms:
+            raise InputError(
+                f"the scan of frame {frame.index} takes {path.frame_time_ms:.4g} ms, and the next frame comes after "
+                f"{interval_ms:.4g} ms; expected a faster scan (fewer pixels, short dwells) or a longer frame interval"
+            )
         # `measure` counts by the frame's own maximum: the intensity is at least 0, so that its black level is 0.
         peak = float(frame.frame.max())
         if peak_counts is not None and peak <= 0:

@@ -124,3 +124,15 @@ def test_each_frame_needs_one_path():
 def test_interleaved_frames_take_no_prior():
     with pytest.raises(InputError, match="take no prior"):
         movie_paths("random", (16, 16), 0.25, 2, mode="interleaved", prior=np.ones((16, 16)))
+
+
+@pytest.mark.parametrize(("interval_s", "fits"), [(0.05, True), (0.01, False)])
+def test_a_scan_ends_before_the_next_frame(interval_s, fits):
+    """Of 3,277 samples of 10 µs each, 33 ms, and the jumps between."""
+    movie = Movie(MovieConfig(SPHERES, n_frames=2, frame_interval_s=interval_s), rng=0)
+    scans = measure_movie(movie, movie_paths("random", (128, 128), 0.2, 2, rng=0))
+    if fits:
+        assert len(list(scans)) == 2
+    else:
+        with pytest.raises(InputError, match=r"scan of frame 0 takes .* ms, and the next frame comes after 10 ms"):
+            next(scans)
