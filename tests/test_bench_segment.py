@@ -49,6 +49,7 @@ def test_frames_are_the_same_for_ever_and_differ_by_split(generator):
     np.testing.assert_array_equal(scan.values, again.scan(0.1, 30).values)
     assert scan.ratio == pytest.approx(0.1, abs=0.01)
     assert first.scan(1.0, 30).mask.all()
+    assert first.scan(0.1, 30, "poisson-disc").path.scheme == "poisson-disc"
 
 
 def test_training_draws_none_of_the_frames_it_is_judged_on():
@@ -171,6 +172,8 @@ def test_the_command_draws_its_tables(folder, tmp_path, capsys):
     ("arguments", "message"),
     [
         (["compare", "--frames", "0"], "expected frames to judge on"),
+        (["compare", "--models", "threshold", "--scheme", "poison-disc"], "did you mean 'poisson-disc'"),
+        (["compare", "--models", "threshold", "--scheme", "adaptive"], "'adaptive' needs a prior"),
         (["compare", "--models", "unet"], "did you mean 'u-net'"),
         (["compare", "--models", "threshold:features"], "'threshold' is no network"),
         (["compare", "--models", "mask-rcnn:feature"], "did you mean 'features'"),

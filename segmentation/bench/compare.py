@@ -19,6 +19,7 @@ from segmentation.models.family import ARCHITECTURES
 from segmentation.scores import coco_ap, score
 from segmentation.shipped import shipped_name
 from simulate.errors import InputError, nearest_name
+from simulate.schemes import schemes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -103,10 +104,15 @@ class Model:
 
 @dataclass(frozen=True)
 class Condition:
-    """How the frames are scanned: the sampling ratio, and the peak counts (0: no noise)."""
+    """How the frames are scanned: the sampling ratio, the peak counts (0: no noise), and the scheme of sparse scans."""
 
     ratio: float
     peak_counts: float
+    scheme: str = "random"
+
+    def __post_init__(self) -> None:
+        if schemes[self.scheme].needs_prior:
+            raise InputError(f"scheme {self.scheme!r} needs a prior; expected one that knows nothing of the frame")
 
 
 def shipped_models() -> list[Model]:
@@ -160,7 +166,7 @@ def compare(
         progress(frame.name)
         truth = Instances(frame.labels)
         for condition in conditions:
-            scan = frame.scan(condition.ratio, condition.peak_counts)
+            scan = frame.scan(condition.ratio, condition.peak_counts, condition.scheme)
             for model in models:
                 if model.name not in warm:
                     # What a first call costs, reading weights or starting a GPU, is no time a frame.

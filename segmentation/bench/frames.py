@@ -50,11 +50,11 @@ class LabelledFrame:
     labels: NDArray[np.int32]
     seed: int
 
-    def scan(self, ratio: float, peak_counts: float) -> Measurement:
-        """Return a scan of the frame: full at a ratio of 1, else random; 0 counts stand for no noise."""
+    def scan(self, ratio: float, peak_counts: float, scheme: str = "random") -> Measurement:
+        """Return a scan of the frame: full at a ratio of 1, else by the scheme; 0 counts stand for no noise."""
         rng = np.random.default_rng([self.seed, round(1000 * ratio), round(peak_counts)])
         path = scan_path("raster", self.image.shape) if ratio == 1 else None
-        path = path or scan_path("random", self.image.shape, ratio, rng=rng)
+        path = path or scan_path(scheme, self.image.shape, ratio, rng=rng)
         return measure(self.image, path, peak_counts=peak_counts or None, rng=rng, name=self.name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ def add_benches(commands: Any, kinds: Any) -> None:
         "--ratios", type=numbers, default=(1.0, 0.1, 0.05), metavar="R,R", help="sampling ratios (1,0.1,0.05)"
     )
     parser.add_argument("--peak-counts", type=float, default=50.0, metavar="N", help="peak counts (50); 0: no noise")
+    parser.add_argument("--scheme", default="random", metavar="NAME", help="of sparse scans (default random)")
     bench_options(parser)
     parser.set_defaults(func=_compare)
 
@@ -97,7 +99,7 @@ def _compare(options: argparse.Namespace) -> None:
     if options.frames == 0 and not options.real_folder:
         raise InputError("--frames is 0 and there is no --real-folder; expected frames to judge on")
     models = _models(options)
-    conditions = [Condition(ratio, options.peak_counts) for ratio in ratios]
+    conditions = [Condition(ratio, options.peak_counts, options.scheme) for ratio in ratios]
     sources = {}
     if options.frames:
         sources["simulated"] = simulated_frames(options.frames, options.split, options.size, options.generator)
@@ -106,9 +108,9 @@ def _compare(options: argparse.Namespace) -> None:
     for kind, frames in sources.items():
         extra = f", {options.generator}" if kind == "simulated" else ""
         # A real image is noisy as it is: its full scan gets no noise on top.
-        own = [Condition(c.ratio, 0.0 if kind == "real" and c.ratio == 1 else c.peak_counts) for c in conditions]
+        own = [replace(one, peak_counts=0.0) if kind == "real" and one.ratio == 1 else one for one in conditions]
         rows = compare(frames, models, own, device=options.device, progress=log)
-        title = f"{kind} frames ({options.split}{extra}), {rows.frame.nunique()} of them"
+        title = f"{kind} frames ({options.split}{extra}), {options.scheme} scans, {rows.frame.nunique()} of them"
         publish(options, f"compare-{kind}", title, rows=rows, table=comparison_table(rows, models))
         share = relative_to_full(rows)
         share.columns = [f"{figure} at {ratio:.0%}" for figure, ratio in share.columns]
