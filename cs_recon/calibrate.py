@@ -28,6 +28,9 @@ Z90 = 1.6449
 RATIOS = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 """Sampling ratios at which sigma is calibrated."""
 
+SMALLEST_FACTOR = 1e-6
+"""A network without error, as on full scans without noise, gets this factor: none may be zero."""
+
 
 @dataclass(frozen=True)
 class SigmaCalibration:
@@ -52,7 +55,7 @@ class SigmaCalibration:
 
     def as_dict(self) -> dict[str, list[float]]:
         """Return it as a plain dictionary, for weight files."""
-        return {"ratios": list(self.ratios), "factors": [round(factor, 4) for factor in self.factors]}
+        return {"ratios": list(self.ratios), "factors": [float(f"{factor:.5g}") for factor in self.factors]}
 
     @classmethod
     def of(cls, record: object) -> SigmaCalibration:
@@ -112,7 +115,7 @@ def calibrate_sigma(
                 score = np.abs(image - pair.clean) / (Z90 * sigma)
                 # Cut to one number of pixels a frame, evenly spread.
                 scores.append(np.quantile(score, np.linspace(0, 1, 2001)))
-        factors.append(float(np.quantile(np.concatenate(scores), 0.9)))
+        factors.append(max(SMALLEST_FACTOR, float(np.quantile(np.concatenate(scores), 0.9))))
     return SigmaCalibration(RATIOS, tuple(factors))
 
 

@@ -38,8 +38,20 @@ class Weights:
 def save_weights(
     path: str | os.PathLike[str], state: dict[str, Tensor], architecture: str, config: dict[str, object]
 ) -> str:
-    """Write a state dictionary as half-precision safetensors and return the hash of its tensors."""
+    """Write a state dictionary as half-precision safetensors and return the hash of its tensors.
+
+    Raises
+    ------
+    InputError
+        If a number is not finite, or beyond what half precision can hold.
+    """
     tensors = {name: halved(value).contiguous().clone() for name, value in sorted(state.items())}
+    for name, value in tensors.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise InputError(
+                f"the weights {name!r} reach {float(state[name].abs().max()):g}; expected finite numbers of at most "
+                f"{torch.finfo(torch.half).max:g}, which weights files hold: train again at a lower learning rate"
+            )
     digest = digest_of(tensors)
     metadata = {"architecture": architecture, "config": json.dumps(config), "sha256": digest}
     with atomic_path(path) as temporary:
@@ -82,6 +94,8 @@ def load_any_weights(path: str | os.PathLike[str], architectures: Sequence[str])
         )
     try:
         config = json.loads(metadata["config"])
+        if not isinstance(config, dict):
+            raise ValueError
     except (KeyError, ValueError):
         raise InputError(f"{file.name} holds no settings of its network that can be read; get it again") from None
     return Weights(tensors, found, config, digest)

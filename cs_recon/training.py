@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,11 +14,11 @@ from cs_recon import distributed
 from cs_recon.checkpoint import load_checkpoint, save_checkpoint
 from cs_recon.training_log import TrainingLog
 from simulate.atomic import make_folder, sole_writer
-from simulate.errors import InputError, check_positive, check_within
+from simulate.errors import InputError, check_count, check_positive, check_within
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from torch import Tensor, nn
@@ -65,6 +65,7 @@ class LoopConfig:
         if self.steps < 1 or self.batch_size < 1 or self.save_every < 1:
             raise InputError("steps, batch_size and save_every must be at least 1")
         check_within(self.seed, "seed", 0, 2**32)
+        check_count(self.warmup_steps, "warmup_steps")
         for name in ("learning_rate", "decay_share", "gradient_clip"):
             check_positive(getattr(self, name), name)
         check_within(self.weight_decay, "weight_decay", 0, 1)
@@ -118,8 +119,8 @@ def train(
     Raises
     ------
     InputError
-        If the loss or its gradient is not finite, a checkpoint is damaged, foreign or can't be written, or another
-        run is training into the folder; the last good checkpoint stays.
+        If the loss or its gradient is not finite, a checkpoint is damaged, foreign or can't be written, or the log
+        can't, or another run is training into the folder; the last good checkpoint stays.
     """
     with distributed.process_group(device) as own:
         where = next(model.parameters()).device
@@ -157,13 +158,13 @@ class _State:
         try:
             self.model.load_state_dict(stored["model"])  # pyright: ignore[reportArgumentType]
             self.optimiser.load_state_dict(stored["optimiser"])  # pyright: ignore[reportArgumentType]
-        except (KeyError, RuntimeError, ValueError):
+            averaged: dict[str, Tensor] = stored["averaged"]  # pyright: ignore[reportAssignmentType]
+            self.averaged = {name: averaged[name].to(self.device) for name in self.averaged}
+            self.step = int(stored["step"])  # pyright: ignore[reportArgumentType]
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):
             raise InputError(
                 f"checkpoint {self.file} is of another network than the configuration's; choose another --out folder"
             ) from None
-        averaged: dict[str, Tensor] = stored["averaged"]  # pyright: ignore[reportAssignmentType]
-        self.averaged = {name: value.to(self.device) for name, value in averaged.items()}
-        self.step = int(stored["step"])  # pyright: ignore[reportArgumentType]
 
     def save(self) -> None:
         state = {
@@ -174,6 +175,17 @@ class _State:
         }
         write_state(self.file, state, self._kept())
         self.saved = self.step
+
+    @contextmanager
+    def writing(self, file: Path) -> Iterator[None]:
+        """Say what is still there where the disk is full, or fails, while a file besides the checkpoint is written."""
+        try:
+            yield
+        except OSError as error:
+            raise InputError(
+                f"cannot write {file} ({error.strerror or error}); {self._kept()}: make room on the disk and start "
+                "again to go on from there"
+            ) from None
 
     def not_finite(self, what: str, value: float) -> InputError:
         return InputError(
@@ -210,7 +222,7 @@ def _train(
     with tqdm(
         total=config.steps, initial=state.step, unit="step", desc="train", smoothing=0.05, disable=not first
     ) as progress:
-        for step, batch in zip(range(state.step, config.steps), batches(state.step), strict=False):
+        for step, batch in zip(range(state.step, config.steps), _told(batches(state.step)), strict=False):
             parts = _step(state, losses, batch)
             state.step = step + 1
             log.add(parts)
@@ -218,10 +230,20 @@ def _train(
             if state.step % config.save_every == 0 or state.step == config.steps:
                 found = {} if check is None else check(state.step, state.averaged)
                 if first:
-                    progress.set_postfix_str(log.write(state.step, config.rate(step), found))
+                    with state.writing(log.path):
+                        progress.set_postfix_str(log.write(state.step, config.rate(step), found))
                     state.save()
-                    log.draw(now=state.step == config.steps)
+                    with state.writing(log.picture):
+                        log.draw(now=state.step == config.steps)
     return state.averaged
+
+
+def _told(batches: Iterable[object]) -> Iterator[object]:
+    """Yield batches; what a loader's process refuses comes as its own one line, without that process's traceback."""
+    try:
+        yield from batches
+    except InputError as error:
+        raise InputError(str(error).rpartition("InputError: ")[2].strip()) from None
 
 
 def _step(state: _State, losses: Callable[[object], dict[str, Tensor]], batch: object) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -16,11 +16,16 @@ from simulate.errors import InputError, check_count, check_positive, check_withi
 from simulate.schemes import scan_path, schemes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from simulate.measurement import Measurement
     from simulate.scan import ScanPath
 
+T = TypeVar("T")
+MOST_DRAWS = 300
+"""So many refused draws in a row are no chance: settings and images give none that could be taken."""
 _LINES = ("raster", "lines", "line-hop")
 SCHEMES = {
     "random": 0.25, "jittered-grid": 0.1, "bernoulli": 0.05, "hilbert": 0.03, "uniform-grid": 0.03,
@@ -106,32 +111,51 @@ class ScanPairs(Dataset[Pair]):
     def __init__(self, config: PairConfig, seed: int, length: int, split: Split = "train") -> None:
         self.config, self.seed, self.length = config, seed, length
         self.real = [item.image for item in labelled_images(config.real_folder, split)] if config.real_folder else []
+        if config.real_folder and config.real_share and split == "train" and not self.real:
+            raise InputError(
+                f"none of the images of {config.real_folder} belongs to the training split; expected images "
+                "(images/NAME.*, labels/NAME.png), of which four in five do"
+            )
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> Pair:
         rng = np.random.default_rng([self.seed, index])
-        while True:
-            try:
-                frames = self._frames(rng)
-                scans = random_scans(frames, rng, self.config)
-            except InputError:
-                # Particles that found no room, a blank crop, or a scan so sparse that all its samples are equal, which
-                # teaches nothing: draw another.
-                continue
-            if len(scans) == 1:
-                return Pair(scans[0], frames[0])
-            return Pair(scans[1], frames[1], before=scans[0], after=scans[2])
+        # Particles that found no room, a blank crop, or a scan so sparse that all its samples are equal, which teaches
+        # nothing: draw another.
+        return first_taken(lambda: self._pair(rng))
+
+    def _pair(self, rng: np.random.Generator) -> Pair:
+        frames = self._frames(rng)
+        scans = random_scans(frames, rng, self.config)
+        if len(scans) == 1:
+            return Pair(scans[0], frames[0])
+        return Pair(scans[1], frames[1], before=scans[0], after=scans[2])
 
     def _frames(self, rng: np.random.Generator) -> Frames:
         size, n = self.config.size, 3 if rng.random() < self.config.movie_share else 1
         kind = rng.random()
         if self.real and kind < self.config.real_share:
             return real_frames(self.real[rng.integers(len(self.real))], size, n, rng)
-        if kind < self.config.real_share + self.config.crystal_share:
+        # Without real images their share is one of scenes: crystals keep theirs.
+        if self.config.real_share <= kind < self.config.real_share + self.config.crystal_share:
             return crystal_frames(size, n, rng)
         return scene_frames(size, n, rng)
+
+
+def first_taken(draw: Callable[[], T]) -> T:
+    """Return the first of what `draw` gives that it does not refuse; `InputError` after `MOST_DRAWS` in a row."""
+    reason = ""
+    for _ in range(MOST_DRAWS):
+        try:
+            return draw()
+        except InputError as error:
+            reason = str(error)
+    raise InputError(
+        f"{MOST_DRAWS} training images in a row could not be made, the last because {reason}; expected settings and "
+        "images of which some can: change those under [data]"
+    )
 
 
 def random_scans(frames: Frames, rng: np.random.Generator, config: PairConfig) -> list[Measurement]:

@@ -33,7 +33,7 @@ class TrainingLog:
     """
 
     def __init__(self, path: Path, start: int) -> None:
-        self.path = path
+        self.path, self.picture = path, path.with_suffix(".png")
         self.sums: dict[str, float] = {}
         self.count = 0
         self.rows: list[dict[str, str]] = []
@@ -66,7 +66,7 @@ class TrainingLog:
     def draw(self, *, now: bool = False) -> None:
         """Draw the curve, at most once a minute unless `now`."""
         if self.rows and (now or time.monotonic() - self.drawn > _SECONDS_BETWEEN_CURVES):
-            draw_curve(self.path, self.path.with_suffix(".png"))
+            draw_curve(self.path, self.picture)
             self.drawn = time.monotonic()
 
 
@@ -84,8 +84,9 @@ def draw_curve(log: str | os.PathLike[str], picture: str | os.PathLike[str]) -> 
     from matplotlib.ticker import MaxNLocator
 
     rows = _read(Path(log))
-    # The learning rate last, as the reason for what the losses do.
-    names = [*dict.fromkeys(name for row in rows for name in row if name not in _FIXED), "learning_rate"]
+    # The learning rate last, as the reason for what the losses do. A column is empty if a run goes on from before its
+    # first value.
+    names = [*dict.fromkeys(name for row in rows for name in row if name not in _FIXED and row[name]), "learning_rate"]
     figure = Figure(figsize=(6.4, 1.2 + 1.6 * len(names)), layout="constrained")
     for axes, name in zip(figure.subplots(len(names), sharex=True, squeeze=False)[:, 0], names, strict=True):
         steps, values = zip(*((int(row["step"]), float(row[name])) for row in rows if row.get(name)), strict=True)

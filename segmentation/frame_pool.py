@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tokenize
 import zipfile
 import zlib
 from dataclasses import asdict
@@ -15,7 +16,8 @@ import torch
 
 from cs_recon.learned import INPAINTING, UNROLLED, load_network
 from segmentation.mapping import RECONSTRUCT, moved
-from simulate.atomic import atomic_path
+from simulate.atomic import atomic_path, make_folder
+from simulate.errors import InputError
 
 if TYPE_CHECKING:
     import os
@@ -29,6 +31,10 @@ T = TypeVar("T", bound=np.generic)
 Frame = tuple["NDArray[np.float32]", "NDArray[np.int32]"]
 """Maps (C, h, w) and label map (H, W)."""
 LARGEST_HALF = 60000.0
+LARGEST_SHORT = np.iinfo(np.uint16).max
+_DAMAGE = (OSError, EOFError, KeyError, ValueError, SyntaxError, RuntimeError)
+_DAMAGE = (*_DAMAGE, zipfile.BadZipFile, zlib.error, tokenize.TokenError)
+"""What reading a file raises that is not there, or of which a byte or its end is lost."""
 DRAWING = 2
 """Raised with every change of how images and labels are drawn, so that none drawn before is taken for one of now."""
 
@@ -71,6 +77,8 @@ class FramePool:
         described = json.dumps(what, sort_keys=True)
         self.folder = Path(folder) / hashlib.sha256(described.encode()).hexdigest()[:12]
         self.distinct, self.seed = config.distinct, seed
+        if not self.folder.is_dir():  # told now, not by the process that draws the first frame
+            make_folder(self.folder)
 
     def frame(self, index: int, draw: Callable[[int], Frame]) -> Frame:
         """Return frame ``index % distinct``, drawn by ``draw`` if it is not kept, in one of eight positions."""
@@ -80,12 +88,19 @@ class FramePool:
             # Opened here: of a damaged file np.load would leave its own handle open.
             with file.open("rb") as stream, np.load(stream) as stored:
                 maps, labels = np.asarray(stored["maps"], dtype=np.float32), np.asarray(stored["labels"], np.int32)
-        except (FileNotFoundError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, ValueError):
+        except _DAMAGE:
             drawn, labels = draw(number)
             # What is kept is what is given, the first time too: a run that goes on sees the same images.
             half = np.clip(drawn, -LARGEST_HALF, LARGEST_HALF).astype(np.float16)
-            with atomic_path(file) as temporary:
-                np.savez(temporary, maps=half, labels=labels.astype(np.uint16))
+            short = labels.astype(np.uint16) if labels.max() <= LARGEST_SHORT else labels
+            try:
+                with atomic_path(file) as temporary:
+                    np.savez(temporary, maps=half, labels=short)
+            except OSError as error:
+                raise InputError(
+                    f"cannot write {file} ({error.strerror or error}); expected room for the frames of a pool: make "
+                    "some on the disk and start again, or choose another folder"
+                ) from None
             maps = half.astype(np.float32)
         position = int(np.random.default_rng([self.seed, index, 1]).integers(8)) if index >= self.distinct else 0
         seen = moved(

@@ -8,23 +8,24 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, get_worker_info
 
 from cs_recon import distributed
 from cs_recon.batch import ScanBatch, make_batch
 from cs_recon.checkpoint import save_weights
 from cs_recon.learned import UNROLLED, load_network
+from cs_recon.networks import UNSHUFFLE
 from cs_recon.training import LoopConfig, train
 from cs_recon.unrolled import UnrolledISTA
 from segmentation.learned import MULTIPLE, RECONSTRUCTOR
-from segmentation.mapping import FEATURES, sparse_maps, trainable_maps
+from segmentation.mapping import FEATURES, IMAGE_MAPS, sparse_maps, trainable_maps
 from segmentation.models.dense import MaskFPNConfig, UNetConfig
 from segmentation.models.family import ARCHITECTURES, make_network
 from segmentation.models.mask_rcnn import MaskRCNNConfig
 from segmentation.models.mask_rpn import MaskRPNConfig
 from segmentation.training_data import LabelledScenes, Sample, SceneData
 from segmentation.transfer import Freezing, freeze, hold_statistics, start_from
-from simulate.errors import check_within
+from simulate.errors import InputError, check_within
 
 if TYPE_CHECKING:
     import os
@@ -192,9 +193,20 @@ def make_model(config: SegmentTraining) -> MappedNetwork:
     """Return the untrained network of a configuration behind its mapping."""
     network = make_network(method_of(config), config.network)
     if config.network.mapping != FEATURES:
+        if config.joint or config.reconstructor:
+            raise InputError(
+                f"joint is {config.joint} and reconstructor {config.reconstructor!r} with mapping "
+                f"{config.network.mapping!r}; expected them with mapping {FEATURES!r} alone: choose it or drop them"
+            )
         return MappedNetwork(network)
     reconstructor = load_network(UNROLLED, config.reconstructor).network
     assert isinstance(reconstructor, UnrolledISTA)
+    given = IMAGE_MAPS * UNSHUFFLE**2 + reconstructor.config.widths[0]
+    if config.network.feature_channels != given:
+        raise InputError(
+            f"feature_channels is {config.network.feature_channels}; expected {given}, which is what this "
+            "reconstruction network gives: set it so under [network]"
+        )
     # A copy: the loaded one is shared with everyone who reconstructs.
     own = UnrolledISTA(reconstructor.config)
     own.load_state_dict(reconstructor.state_dict())
@@ -226,7 +238,8 @@ class _Collate:
         self.smooth = smooth
 
     def __call__(self, samples: list[Sample]) -> tuple[Tensor | ScanBatch, list[dict[str, Tensor]]]:
-        torch.set_num_threads(1)
+        if get_worker_info() is not None:
+            torch.set_num_threads(1)  # of a loader's process; the process that trains keeps its own
         targets = [sample.target for sample in samples]
         maps = [sample.seen for sample in samples if isinstance(sample.seen, torch.Tensor)]
         if maps:

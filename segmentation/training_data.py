@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from cs_recon.learned import UNROLLED
 from cs_recon.real_images import LabelledImage, Split, labelled_images
 from cs_recon.reconstruction import reconstruct, reconstructors
-from cs_recon.training_data import SCHEMES, random_path
+from cs_recon.training_data import SCHEMES, first_taken, random_path
 from segmentation.annotations import annotate
 from segmentation.frame_pool import FramePool
 from segmentation.instances import label_ids
@@ -179,19 +179,21 @@ class LabelledScenes(Dataset[Sample]):
 
     def _labelled_scan(self, index: int) -> tuple[Measurement, NDArray[np.int32], np.random.Generator]:
         rng = np.random.default_rng([self.seed, index])
-        while True:
-            try:
-                frame, labels, simulated = self._frame(rng)
-                if rng.random() < self.config.annotated_share:
-                    frame, labels = annotate(frame, labels, rng)
-                frame = self._changed(frame, rng)
-                scan, counts = self._scan(frame, rng)
-            except InputError:
-                continue  # particles that found no room, or a blank crop: draw another
-            if simulated or counts:
-                # A real frame's labels are what people saw, on all of it and with its own noise alone.
-                labels = visible(labels, frame, peak_counts=counts, ratio=scan.ratio, snr=self.config.target_snr)
-            return scan, discernible(labels, frame, scan, counts, self.config), rng
+        # Particles that found no room, or a blank crop: draw another.
+        scan, counts, frame, labels, simulated = first_taken(lambda: self._drawn(rng))
+        if simulated or counts:
+            # A real frame's labels are what people saw, on all of it and with its own noise alone.
+            labels = visible(labels, frame, peak_counts=counts, ratio=scan.ratio, snr=self.config.target_snr)
+        return scan, discernible(labels, frame, scan, counts, self.config), rng
+
+    def _drawn(
+        self, rng: np.random.Generator
+    ) -> tuple[Measurement, float | None, NDArray[np.float32], NDArray[np.int32], bool]:
+        frame, labels, simulated = self._frame(rng)
+        if rng.random() < self.config.annotated_share:
+            frame, labels = annotate(frame, labels, rng)
+        frame = self._changed(frame, rng)
+        return *self._scan(frame, rng), frame, labels, simulated
 
     def _frame(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.int32], bool]:
         if rng.random() < self.config.real_share and self.real:

@@ -6,6 +6,7 @@ stages of a network are much the same whatever it was trained on, so that little
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from segmentation.models.family import ParticleNetwork
 
 COCO = "coco"
+_OF_A_BLOCK = re.compile(r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d+)(\.(?:weight|bias))$")
+_OF_THE_PROPOSALS = re.compile(r"^(rpn\.head\.conv)(\.(?:weight|bias))$")
 
 
 @dataclass(frozen=True)
@@ -205,11 +208,16 @@ def renamed_from_torchvision(state: dict[str, Tensor], network: ParticleNetwork)
     """Return torchvision's tensors under our names; the colours of the first layer are summed into the image channel.
 
     A grey image is one whose three colours are alike, so that the sum gives the same response. Further channels, the
-    uncertainty, start at zero.
+    uncertainty, start at zero. COCO's weights were written before torchvision put the convolutions of the pyramid and
+    of the proposals into blocks of their own: those get the names they have since.
     """
     first = "backbone.body.conv1.weight"
     wanted = dict(network.state_dict())
-    renamed = {name: value for name, value in state.items() if name.startswith(("backbone.", "rpn.head.conv."))}
+    renamed = {
+        _OF_A_BLOCK.sub(r"\1.0\2", _OF_THE_PROPOSALS.sub(r"\1.0.0\2", name)): value
+        for name, value in state.items()
+        if name.startswith(("backbone.", "rpn.head.conv."))
+    }
     if first in renamed and first in wanted:
         weight = torch.zeros_like(wanted[first])
         weight[:, 0] = renamed[first].sum(dim=1)

@@ -178,12 +178,14 @@ def outline_snr(
     small = np.bincount(middle.ravel(), minlength=ids.size + 1) == 0
     middle = np.where(small[compact], compact, middle)
     rim = np.where(edge & (middle == 0), expand_labels(compact, _RIM_PX), 0)
+    rimmed = np.bincount(rim.ravel(), minlength=ids.size + 1)[1:] > 0
     areas = [np.maximum(np.bincount(part.ravel(), minlength=ids.size + 1)[1:], 1) for part in (middle, rim)]
     inner, outer = (np.bincount(part.ravel(), image.ravel(), ids.size + 1)[1:] for part in (middle, rim))
     inner, outer = inner / areas[0], outer / areas[1]
     level = np.maximum((inner + outer) / 2, 0.02 * image.max())
     noise = level * image.max() / peak_counts * (1 / areas[0] + 1 / areas[1]) / ratio
-    return np.abs(inner - outer) / np.sqrt(noise)
+    # Where neighbours as small leave no rim, or the particle fills the frame, no outline is to be seen.
+    return np.where(rimmed, np.abs(inner - outer), 0) / np.sqrt(noise)
 
 
 def visible(

@@ -7,7 +7,9 @@ import torch
 from cs_recon.training import LoopConfig
 from segmentation import average_precision, load_segmenter, measure, segment, training_data
 from segmentation.mapping import image_maps
+from segmentation.models.dense import MaskFPNConfig
 from segmentation.models.mask_rcnn import MaskRCNN, MaskRCNNConfig
+from segmentation.models.mask_rpn import MaskRPNConfig
 from segmentation.models.regions import MASK_SIZE, mask_targets
 from segmentation.outlines import mask_areas
 from segmentation.paste import paste
@@ -239,10 +241,41 @@ def test_shipped_weights_are_whole():
     assert not network.training
 
 
-@pytest.mark.parametrize("fields", [{"widths": (8, 8)}, {"anchors_px": ((8,),)}])
+def test_a_batch_without_particles_and_proposals_trains_on():
+    """Blank film before a network that knows it: no proposal is left, and a mean over none is no number."""
+    torch.manual_seed(0)
+    model = MaskRCNN(TINY).train()
+    torch.nn.init.constant_(model.rpn.head.cls_logits.bias, -9.0)
+    blank = target(np.zeros((64, 64), np.int32))
+    _, losses = model(torch.randn(2, 2, 64, 64), [blank, blank])
+    assert losses["classifier"] == losses["box"] == losses["mask"] == 0
+    sum(losses.values()).backward()
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in model.parameters())
+    assert model.rpn.head.cls_logits.bias.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"widths": (8, 8)},
+        {"widths": (), "anchors_px": ()},
+        {"anchors_px": ((8,),)},
+        {"anchors_px": ((8, 14), (22,), (56, 90), (140, 220))},
+        {"anchors_px": ((), (), (), ())},
+        {"roi_samples": 0},
+        {"roi_positive_share": 1.5},
+        {"feature_channels": 0},
+    ],
+)
 def test_impossible_networks_are_refused(fields):
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="expected"):
         MaskRCNNConfig(**fields)
+
+
+def test_impossible_networks_of_other_kinds_are_refused():
+    for make in (lambda: MaskRPNConfig(masks_per_image=0), lambda: MaskFPNConfig(pyramid=0)):
+        with pytest.raises(InputError, match="expected a whole number of at least 1"):
+            make()
 
 
 @pytest.mark.gpu

@@ -270,6 +270,14 @@ def test_both_detectors_score_by_their_masks(method):
     torch.testing.assert_close(scored["scores"], expected)
 
 
+@pytest.mark.parametrize("method", ["u-net", "mask-fpn"])
+def test_a_network_of_more_stages_takes_frames_of_any_multiple_of_32(method):
+    config = ARCHITECTURES[method].config(widths=(8, 8, 8, 8, 8))
+    network = make_network(method, config).eval()
+    with torch.inference_mode():
+        assert network(torch.randn(1, 2, 96, 160))[0][0]["depth"].shape == (96, 160)
+
+
 def test_overlaps_of_many_boxes_equal_torchvision(monkeypatch):
     monkeypatch.setattr(regions, "OVERLAP_CHUNK", 100)
     rng = torch.Generator().manual_seed(1)

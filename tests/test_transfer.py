@@ -1,5 +1,6 @@
 """Transfer learning: what is copied, what stays frozen, and COCO's weights."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -171,6 +172,20 @@ class TestCOCO:
             found = network.backbone(torch.cat([grey, torch.rand(1, 1, 64, 96)], 1))
         for index, level in enumerate(found.values()):
             torch.testing.assert_close(level, expected[str(index)], atol=1e-4, rtol=1e-3)
+
+    def test_coco_s_weights_arrive_under_the_names_they_were_written_by(self, network, monkeypatch):
+        """The file is older than the blocks of torchvision's pyramid: `FeaturePyramidNetwork` reads both."""
+        torch.manual_seed(4)
+        theirs = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None).state_dict()
+        blocks = r"(fpn\.(?:inner|layer)_blocks\.\d)\.0|(rpn\.head\.conv)\.0\.0"
+        written = {re.sub(blocks, r"\1\2", name): value for name, value in theirs.items()}
+        assert "backbone.fpn.inner_blocks.0.weight" in written
+        monkeypatch.setattr(MaskRCNN_ResNet50_FPN_Weights, "get_state_dict", lambda *_, **__: written)
+        copied = set(start_from(network, "coco"))
+        assert {name for name in network.state_dict() if name.startswith(("backbone.", "rpn.head.conv."))} <= copied
+        torch.testing.assert_close(
+            network.backbone.fpn.layer_blocks[2][0].weight, theirs["backbone.fpn.layer_blocks.2.0.weight"]
+        )
 
     def test_its_batch_normalisation_is_frozen(self, network):
         assert not any(isinstance(module, nn.BatchNorm2d) for module in network.backbone.modules())

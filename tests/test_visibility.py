@@ -92,6 +92,16 @@ def test_in_a_heap_of_equals_each_is_far_from_the_film_and_no_outline_is_sure():
     np.testing.assert_array_equal(discernible(labels, frame, full, 50.0, SceneData(outline_snr=0.0)), labels)
 
 
+def test_a_heap_of_particles_too_small_for_a_rim_shows_no_outline_within():
+    labels = np.zeros((64, 64), np.int32)
+    labels[20:44, 20:44] = np.kron(np.arange(1, 37).reshape(6, 6), np.ones((4, 4), int))
+    frame = np.where(labels > 0, 1.0, 0.2)
+    found = outline_snr(frame, labels, peak_counts=50.0).reshape(6, 6)
+    assert (found[1:-1, 1:-1] == 0).all()
+    assert (found[0] > 2).all(), "those at the edge of the heap differ from the film"
+    assert outline_snr(frame, np.ones((64, 64), np.int32), peak_counts=50.0) == 0, "one that fills the frame"
+
+
 def test_particles_that_no_sample_fell_on_are_no_targets():
     frame, labels = disk_frame()
     labels[4:12, 4:12] = 2

@@ -25,6 +25,7 @@ from torch import nn
 from segmentation.mapping import entry_of
 from segmentation.models.backbone import STEM, Backbone, Encoder, unit
 from segmentation.models.settings import NetworkSettings
+from simulate.errors import check_count
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,6 +46,10 @@ class MaskFPNConfig(NetworkSettings):
     """
 
     pyramid: int = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count(self.pyramid, "pyramid", 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +102,9 @@ class UNet(nn.Module):
         kept = self.backbone.encoded(maps)
         x = kept[-1]
         for scale in reversed(range(len(self.decode))):
-            coarse = F.interpolate(self.up[scale](x), scale_factor=2.0, mode="bilinear", align_corners=False)
+            # To the finer map's own sides: of a frame padded to multiples of 32, strides beyond 32 leave uneven ones.
+            sides = kept[scale].shape[-2:]
+            coarse = F.interpolate(self.up[scale](x), sides, mode="bilinear", align_corners=False)
             x = self.decode[scale](torch.cat([kept[scale], coarse], 1))
         return dense_output(self.heads(x), targets)
 

@@ -19,6 +19,7 @@ from segmentation.mapping import entry_of
 from segmentation.models.backbone import make_backbone
 from segmentation.models.regions import MaskHead, mask_loss, proposal_network, pyramid_of, scored_detections
 from segmentation.models.settings import RegionSettings
+from simulate.errors import check_count, check_within
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +42,11 @@ class MaskRCNNConfig(RegionSettings):
     backbone: str = "compact"
     roi_samples: int = 96
     roi_positive_share: float = 0.25
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count(self.roi_samples, "roi_samples", 1)
+        check_within(self.roi_positive_share, "roi_positive_share", 0, 1)
 
 
 class MaskRCNN(nn.Module):
@@ -138,7 +144,11 @@ class ParticleHeads(RoIHeads):
     ) -> dict[str, Tensor]:
         proposals, matched, labels, regression_targets = self.select_training_samples(proposals, targets)
         logits, regression = self.box_predictor(self.box_head(self.box_roi_pool(features, proposals, image_shapes)))
-        classifier, box = fastrcnn_loss(logits.float(), regression.float(), labels, regression_targets)
+        if len(logits):
+            classifier, box = fastrcnn_loss(logits.float(), regression.float(), labels, regression_targets)
+        else:
+            # No particle and no proposal in the whole batch, as of blank film: the mean over none is no number.
+            classifier, box = logits.float().sum(), regression.float().sum()
         positive = [label > 0 for label in labels]
         boxes = [proposal[chosen] for proposal, chosen in zip(proposals, positive, strict=True)]
         matches = [match[chosen] for match, chosen in zip(matched, positive, strict=True)]

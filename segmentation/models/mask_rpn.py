@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from segmentation.models.regions import Target
 from segmentation.models.settings import RegionSettings
+from simulate.errors import check_count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,10 @@ class MaskRPNConfig(RegionSettings):
     """
 
     masks_per_image: int = 32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count(self.masks_per_image, "masks_per_image", 1)
 
 
 class MaskRPN(nn.Module):

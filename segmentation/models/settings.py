@@ -35,6 +35,9 @@ class NetworkSettings:
         object.__setattr__(self, "widths", tuple(self.widths))
         check_mapping(self.mapping)
         check_within(self.operating_point, "operating_point", 0, 1)
+        check_count(self.feature_channels, "feature_channels", 1)
+        if not self.widths:
+            raise InputError("widths is empty; expected the channels of one stage at least")
         for width in self.widths:
             check_count(width, "a width", 1)
 
@@ -79,3 +82,9 @@ class RegionSettings(NetworkSettings):
             check_within(getattr(self, name), name, 0, 1)
         if len(self.widths) != len(self.anchors_px):
             raise InputError(f"{len(self.widths)} stages but anchors for {len(self.anchors_px)}; expected as many")
+        counts = [len(sizes) for sizes in self.anchors_px]
+        if len(set(counts)) > 1 or not counts[0]:
+            raise InputError(
+                f"anchors_px has {', '.join(map(str, counts))} sides at its levels; expected as many at each, one at "
+                "least: one head looks at all levels"
+            )
