@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simulate.crystal import Crystal, crystal_by_name
-from simulate.errors import InputError, check_positive, check_rng, check_shape
+from simulate.errors import InputError, check_positive, check_rng, check_shape, check_within, is_finite
 from simulate.projection import project_columns
 
 if TYPE_CHECKING:
@@ -62,9 +62,14 @@ class MultisliceConfig:
     def __post_init__(self) -> None:
         for name in ("energy_kev", "convergence_mrad", "sampling_nm", "slice_nm", "thermal_rms_nm"):
             check_positive(getattr(self, name), name)
+        for name in ("defocus_nm", "cs_um"):
+            check_within(getattr(self, name), name, -math.inf)
         if not (isinstance(self.n_phonons, int) and self.n_phonons >= 0):
             raise InputError(f"n_phonons is {self.n_phonons!r}; expected a whole number of at least 0")
-        inner, outer = self.detector_mrad
+        pair = self.detector_mrad
+        if not (isinstance(pair, tuple | list) and len(pair) == 2 and all(is_finite(angle) for angle in pair)):
+            raise InputError(f"detector_mrad is {pair!r}; expected two numbers, the inner and the outer angle")
+        inner, outer = pair
         if not 0 <= inner < outer <= self.largest_angle_mrad:
             raise InputError(
                 f"detector_mrad is {self.detector_mrad}; expected an inner angle below the outer one, and that at most "

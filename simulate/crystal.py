@@ -61,7 +61,11 @@ class Crystal:
         vectors = _floats(self.vectors_nm, (3, 3), "lattice vectors")
         if abs(np.linalg.det(vectors)) < 1e-6 * np.linalg.norm(vectors, axis=1).prod() or not vectors.any():
             raise InputError(f"lattice vectors {vectors.tolist()} nm span no volume; expected three independent ones")
-        basis = [(_symbol(element), _floats(at, (3,), "fractional coordinates") % 1.0) for element, at in self.basis]
+        try:
+            pairs = [(element, at) for element, at in self.basis]
+        except (TypeError, ValueError):
+            raise InputError(f"basis is {self.basis!r}; expected atoms as (element, (x, y, z))") from None
+        basis = [(_symbol(element), _floats(at, (3,), "fractional coordinates") % 1.0) for element, at in pairs]
         if not basis:
             raise InputError("the crystal's basis is empty; expected at least one atom as (element, (x, y, z))")
         object.__setattr__(self, "vectors_nm", tuple(tuple(row) for row in vectors.tolist()))

@@ -10,13 +10,13 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import KDTree
 
-from simulate.errors import check_rng
+from simulate.crystal_config import CrystalConfig
+from simulate.errors import check_kind, check_rng
 from simulate.shapes import bodies
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from simulate.crystal_config import CrystalConfig
     from simulate.projection import ProjectedCell
 
 _CLOSEST_ACROSS_A_BOUNDARY = 0.7
@@ -93,6 +93,7 @@ def crystal_frame(config: CrystalConfig, *, rng: np.random.Generator | int | Non
     """
     from simulate.kernels.columns import add_columns
 
+    check_kind(config, "the crystal's configuration", CrystalConfig)
     generator = check_rng(rng)
     cell = config.cell()
     sigma = config.sigma_px

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simulate.distortions import Distortion, displaced, flicker
-from simulate.errors import InputError, PixelSize, check_numbers, check_positive, check_rng, check_shape
+from simulate.errors import InputError, PixelSize, check_kind, check_numbers, check_positive, check_rng, check_shape
 from simulate.measurement import Measurement
 from simulate.readout import MOST_ELECTRONS, Detector
+from simulate.scan import ScanPath
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
-
-    from simulate.scan import ScanPath
 
 
 def measure(
@@ -99,6 +98,11 @@ def measure(
     >>> round(scan.ratio, 3), round(scan.counts_per_unit, 3)
     (0.25, 0.806)
     """
+    check_kind(path, "the scan", ScanPath)
+    if detector is not None:
+        check_kind(detector, "the detector", Detector)
+    if distortion is not None:
+        check_kind(distortion, "the distortion", Distortion)
     own: dict[str, Any] = {}
     if isinstance(frame, Measurement):
         if not frame.mask.all():

@@ -9,7 +9,7 @@ import numpy as np
 
 from simulate import scan_binary, scan_text
 from simulate.atomic import atomic_path
-from simulate.errors import InputError, PixelSize, check_pixel_size, nearest_name
+from simulate.errors import InputError, PixelSize, check_kind, check_pixel_size, check_shape, nearest_name
 from simulate.scan import ScanPath
 from simulate.stored_scan import LARGEST_FRAME, StoredScan
 
@@ -76,6 +76,7 @@ def write_scan(
     ...     read_scan(file).n_positions
     410
     """
+    check_kind(path, "the scan", ScanPath)
     target = Path(file)
     name = scan_format(target, format)
     pixel_size_nm = check_pixel_size(pixel_size_nm)
@@ -130,6 +131,8 @@ def read_scan(
     """
     source = Path(file)
     name = scan_format(source, format)
+    if shape is not None:
+        shape = check_shape(shape, "scan")
     try:
         if not source.is_file():
             raise InputError("no such file; expected an existing file: check the path")
@@ -178,7 +181,7 @@ def scan_format(file: Path, format_: str | None = None) -> str:
                 f"{file}: unknown file type {file.suffix!r}; expected a name that ends in {', '.join(_SUFFIXES)} or "
                 f"{scan_text.COORDINATES_ENDING}"
             ) from None
-    if format_ not in _FORMATS:
+    if not isinstance(format_, str) or format_ not in _FORMATS:
         raise InputError(
             f"unknown scan format {format_!r}{nearest_name(str(format_), _FORMATS)}; known: {', '.join(_FORMATS)}"
         )

@@ -27,7 +27,8 @@ class MovieConfig:
     ----------
     scene : SceneConfig
         The first frame. Its number of particles is a density: beyond the frame lie as many on an equal area, and come
-        in as others leave.
+        in as others leave. The film's ramp, share of holes and contamination are those of the whole film that the
+        movie draws (`simulate.Movie`): where it is larger than the frame, one frame shows a part of them.
     n_frames : int
         Number of frames.
     frame_interval_s : float

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+LARGEST_INDEX = 1000
+"""Of a zone axis: far beyond those along which columns show, and small enough to reckon with exactly."""
+
 
 @dataclass(frozen=True, eq=False)
 class ProjectedCell:
@@ -110,7 +113,7 @@ def project_columns(
     Raises
     ------
     InputError
-        If the crystal is unknown, or the zone axis is not three integers that are not all zero.
+        If the crystal is unknown, or the zone axis is not three integers of at most 1000 that are not all zero.
 
     References
     ----------
@@ -145,10 +148,17 @@ def project_columns(
 
 
 def _check_zone_axis(zone_axis: Sequence[int]) -> NDArray[np.int64]:
-    indices = np.asarray(zone_axis)
+    try:
+        indices = np.asarray(zone_axis)
+    except ValueError:  # lists of different lengths
+        indices = np.empty(0)
     if indices.shape != (3,) or indices.dtype.kind not in "iu" or not indices.any():
         raise InputError(f"zone axis is {zone_axis!r}; expected three integers [uvw], not all zero, e.g. (1, 1, 0)")
-    return indices.astype(np.int64) // math.gcd(*indices.tolist())
+    whole = [int(index) for index in indices]
+    lowest = [index // math.gcd(*whole) for index in whole]
+    if max(map(abs, lowest)) > LARGEST_INDEX:
+        raise InputError(f"zone axis is {zone_axis!r}; expected indices of at most {LARGEST_INDEX}: no columns show")
+    return np.array(lowest, dtype=np.int64)
 
 
 def _complete_to_basis(axis: NDArray[np.int64]) -> NDArray[np.int64]:

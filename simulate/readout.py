@@ -92,6 +92,8 @@ class Detector:
                 raise InputError(f"{name} is {value!r}; expected a number above 0 and at most {high:g}")
         if not (is_real(self.afterglow) and 0 <= self.afterglow < 1):
             raise InputError(f"afterglow is {self.afterglow!r}; expected a share of the signal, 0 or more and below 1")
+        if not isinstance(self.digital, bool | np.bool_):
+            raise InputError(f"digital is {self.digital!r}; expected True or False")
         if not (is_real(self.saturation) and self.saturation > self.offset):
             raise InputError(f"saturation is {self.saturation!r}; expected a number above the offset {self.offset:g}")
 

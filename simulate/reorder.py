@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulate.errors import InputError, nearest_name
+from simulate.errors import InputError, check_kind, nearest_name
+from simulate.scan import ScanPath
 from simulate.schemes.order import along_hilbert
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
-
-    from simulate.scan import ScanPath
 
 
 def reorder(path: ScanPath, method: str = "hilbert") -> ScanPath:
@@ -61,6 +60,7 @@ def reorder(path: ScanPath, method: str = "hilbert") -> ScanPath:
     """
     if not isinstance(method, str) or method not in METHODS:
         raise InputError(f"unknown order {method!r}{nearest_name(str(method), METHODS)}; known: {', '.join(METHODS)}")
+    check_kind(path, "the scan", ScanPath)
     order = METHODS[method](path)
     return replace(
         path,

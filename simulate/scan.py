@@ -10,6 +10,8 @@ import numpy as np
 from simulate.errors import (
     InputError,
     PixelSize,
+    check_kind,
+    check_numbers,
     check_pixel_size,
     check_positive,
     check_shape,
@@ -221,6 +223,7 @@ class ScanPath:
         InputError
             If the frames' shapes differ.
         """
+        check_kind(other, "the scan to go on with", ScanPath)
         if other.shape != self.shape:
             raise InputError(f"the scans are for frames of {self.shape} and {other.shape}; expected the same frame")
         same = np.ndim(self.dwell_us) == 0 and np.ndim(other.dwell_us) == 0 and self.dwell_us == other.dwell_us
@@ -233,7 +236,7 @@ class ScanPath:
 
 
 def _positions(values: ArrayLike, size: int, axis: str) -> NDArray[np.int64]:
-    array = np.asarray(values)
+    array = check_numbers(values, f"scan {axis}s")
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise InputError(f"scan {axis}s have type {array.dtype} and shape {array.shape}; expected a list of integers")
     if array.size and (array.min() < 0 or array.max() >= size):
@@ -242,11 +245,11 @@ def _positions(values: ArrayLike, size: int, axis: str) -> NDArray[np.int64]:
 
 
 def _dwell(dwell_us: ArrayLike, n_positions: int) -> float | NDArray[np.float64]:
-    if np.ndim(dwell_us) == 0:
+    if not isinstance(dwell_us, list | tuple) and np.ndim(dwell_us) == 0:
         dwell = check_positive(dwell_us, "dwell time", "give it in µs")  # pyright: ignore[reportArgumentType]
         check_within(dwell, "dwell time", SHORTEST_DWELL_US, LONGEST_DWELL_US)
         return dwell
-    array = np.array(dwell_us)
+    array = check_numbers(dwell_us, "dwell times")
     if array.shape != (n_positions,) or array.dtype.kind not in "iuf":
         raise InputError(
             f"dwell times have shape {array.shape} for {n_positions} positions; expected one number, or one per visit"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from simulate.arrange import ARRANGEMENTS, JAMMING_COVERAGE, place_particles
+from simulate.border import shares_in_frame
 from simulate.errors import (
     InputError,
     check_count,
@@ -18,6 +20,7 @@ from simulate.errors import (
     check_rng,
     check_shape,
     check_within,
+    is_finite,
     nearest_name,
 )
 from simulate.materials import material_by_name, mode_by_name
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 
 SIZE_DISTRIBUTIONS = ("log-normal", "normal", "bimodal")
 SMALLEST_DIAMETER_PX = 2.0
+LARGEST_SHRINKAGE = -0.8
+"""Of a "normal" diameter, relative to the median: a fifth of it is left."""
 MOST_PARTICLES = 1_000_000
 
 
@@ -50,10 +55,11 @@ class SceneConfig:
         so many.
     diameter_nm, diameter_spread : float
         Median diameter in nm (of the sphere with the same mean shadow over all orientations; of an ellipsoid, with the
-        same volume), and the standard deviation of the log-diameter ("log-normal", "bimodal") or of the diameter over
-        its median ("normal").
+        same volume; of a rod, with the same shadow as it lies), and the standard deviation of the log-diameter
+        ("log-normal", "bimodal") or of the diameter over its median ("normal").
     size_distribution : {"log-normal", "normal", "bimodal"}
-        "normal" is cut at a fifth of the median; "bimodal" is a mixture of two log-normal ones.
+        "normal" is cut at a fifth of the median: beyond a spread of 0.4 that raises the median (by 3 % at 0.5, 11 % at
+        0.7, 27 % at 1) and lowers the deviation. "bimodal" is a mixture of two log-normal ones.
     second_diameter_nm, second_share : float
         Median diameter and share of the second kind of particles of "bimodal".
     shapes, materials : tuple of str
@@ -157,10 +163,10 @@ PARTICLE_DTYPE = np.dtype([
     ("volume_nm3", np.float64), ("shape", "U24"), ("material", "U16"), ("in_frame", np.float64),
     ("visible", np.float64),
 ])  # fmt: skip
-"""One record a particle, all exact: label, centre in pixels (x right, y down, whole numbers at pixel centres), nominal
-diameter (as `SceneConfig.diameter_nm` says), diameter of the disk with the shadow's area, largest Feret diameter,
-area of the whole shadow, volume within the outer surface, shape, material (core@shell), share of the shadow within the
-frame, and the share of that not covered by other particles."""
+"""One record a particle, all but the last exact: label, centre in pixels (x right, y down, whole numbers at pixel
+centres), nominal diameter (as `SceneConfig.diameter_nm` says), diameter of the disk with the shadow's area, largest
+Feret diameter, area of the whole shadow, volume within the outer surface, shape, material (core@shell), share of the
+shadow within the frame, and the share of its pixels there that other particles do not cover."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,9 +198,9 @@ class Scene:
 
     def mask(self, label: int) -> NDArray[np.bool_]:
         """Return the full mask of a particle, (H, W), also where others cover it."""
-        if not 1 <= label <= len(self.particles):
-            raise InputError(f"label is {label}; expected 1 to {len(self.particles)}")
-        return self.solids.mask(label - 1, self.labels.shape)
+        if not (is_finite(label) and label == int(label) and 1 <= label <= len(self.particles)):
+            raise InputError(f"label is {label!r}; expected a whole number from 1 to {len(self.particles)}")
+        return self.solids.mask(int(label) - 1, self.labels.shape)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -282,7 +288,7 @@ def sample_diameters_nm(config: SceneConfig, rng: np.random.Generator) -> NDArra
         medians[rng.random(config.n_particles) < config.second_share] = config.second_diameter_nm
     deviation = config.diameter_spread * rng.normal(size=config.n_particles)
     if config.size_distribution == "normal":
-        while (low := deviation < -0.8).any():
+        while (low := deviation < LARGEST_SHRINKAGE).any():
             deviation[low] = config.diameter_spread * rng.normal(size=int(low.sum()))
         return medians * (1 + deviation)
     return medians * np.exp(deviation)
@@ -291,7 +297,10 @@ def sample_diameters_nm(config: SceneConfig, rng: np.random.Generator) -> NDArra
 def _mean_square_diameter_nm2(config: SceneConfig) -> float:
     spread = config.diameter_spread
     if config.size_distribution == "normal":
-        return config.diameter_nm**2 * (1 + spread**2)
+        # The moments of a normal distribution cut at so many standard deviations from its mean.
+        cut = LARGEST_SHRINKAGE / max(spread, 0.01)
+        excess = math.exp(-(cut**2) / 2) / math.sqrt(2 * math.pi) / (0.5 * math.erfc(cut / math.sqrt(2)))
+        return config.diameter_nm**2 * (1 + 2 * spread * excess + spread**2 * (1 + cut * excess))
     share = config.second_share
     return float(np.exp(2 * spread**2) * ((1 - share) * config.diameter_nm**2 + share * config.second_diameter_nm**2))
 
@@ -309,9 +318,7 @@ def observe(
     on_top = np.bincount(labels.ravel(), minlength=len(solids) + 1)[1:]
     solids = solids.take(seen)
     particles = describe(solids, [names[i] for i in seen], pixel_size_nm)
-    particles["in_frame"] = np.minimum(areas[seen] * pixel_size_nm**2 / particles["area_nm2"], 1)
-    # A body that lies inside the frame has all of its shadow there, whatever its pixels count.
-    particles["in_frame"][_is_inside(solids, shape)] = 1
+    particles["in_frame"] = shares_in_frame(solids, shape)
     particles["visible"] = on_top[seen] / areas[seen]
     return depth, labels, particles, seen
 
@@ -333,12 +340,6 @@ def describe(solids: Solids, names: list[tuple[str, str]], pixel_size_nm: float)
     particles["material"] = [material for _, material in names]
     particles["in_frame"] = particles["visible"] = 1
     return particles
-
-
-def _is_inside(solids: Solids, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    reach = solids.reach[:, None]
-    inside = (solids.centres - reach > -0.5) & (solids.centres + reach < np.array(shape) - 0.5)
-    return np.asarray(inside.all(axis=1))
 
 
 def form_image(config: SceneConfig, depth: NDArray, support_nm: NDArray[np.float32]) -> NDArray[np.float32]:

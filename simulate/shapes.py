@@ -80,6 +80,16 @@ class Body:
         corners = self.vertices @ rotation[:2].T
         return float(area), float(np.linalg.norm(corners[:, None] - corners[None], axis=2).max())
 
+    def shadow(self, rotation: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return points (x, y) whose convex hull is the body's shadow, in radii, shape (K, 2); 128 for an ellipsoid."""
+        if self.vertices is not None:
+            return self.vertices @ rotation[:2].T
+        half = (rotation * np.array(self.semi_axes))[:2]
+        return (_CIRCLE @ np.linalg.cholesky(half @ half.T).T).astype(np.float64)
+
+
+_TURN = 2 * np.pi * np.arange(128) / 128
+_CIRCLE = np.column_stack([np.cos(_TURN), np.sin(_TURN)])
 
 bodies: Registry[Callable[[np.random.Generator], Body]] = Registry("particle shape")
 
@@ -155,7 +165,11 @@ def octahedron(rng: np.random.Generator) -> Body:
 
 @bodies.register("truncated-octahedron", "an octahedron with its corners cut by cube faces")
 def truncated_octahedron(rng: np.random.Generator) -> Body:
-    """Make a truncated octahedron (the Wulff shape of many fcc metals)."""
+    """Make a truncated octahedron whose {100} faces are 0.91 times as far from the centre as its {111} faces.
+
+    It is near a cuboctahedron. The equilibrium (Wulff) shape of a clean fcc metal, about 1.15 times, has smaller {100}
+    faces.
+    """
     return _fixed_polyhedron("truncated-octahedron")
 
 

@@ -18,7 +18,7 @@ from simulate import (
     random_crystal,
 )
 from simulate.materials import MATERIALS, MODES
-from simulate.scenes import sample_diameters_nm
+from simulate.scenes import _mean_square_diameter_nm2, sample_diameters_nm
 from simulate.shapes import Body
 from simulate.solids import Solids
 from simulate.support import smooth_field
@@ -166,6 +166,15 @@ def test_sizes_follow_their_distribution():
     sizes = sample_diameters_nm(config, np.random.default_rng(0))
     assert (sizes > 14).mean() == pytest.approx(0.3, abs=0.03)
     assert np.median(sizes[sizes > 14]) == pytest.approx(20, rel=0.01)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.25, 0.5, 1.0, 2.0])
+def test_the_room_that_normal_sizes_need_is_that_of_the_drawn_ones(spread):
+    config = SceneConfig(
+        n_particles=100_000, diameter_nm=2, diameter_spread=spread, size_distribution="normal", arrangement="random"
+    )
+    sizes = sample_diameters_nm(config, np.random.default_rng(0))
+    assert _mean_square_diameter_nm2(config) == pytest.approx(np.square(sizes).mean(), rel=0.01)
 
 
 def test_a_lattice_of_particles_is_hexagonal_and_has_the_density():
