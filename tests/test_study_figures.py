@@ -107,6 +107,8 @@ def test_few_counts_are_scanned_by_a_dimmer_beam():
     assert told["scan_current_pA"] == pytest.approx(20 / 0.5 / electrons_per_us(1.0))
     assert told["relative_dose"] == pytest.approx(0.25)
     assert told["dose_e_per_A2"] == pytest.approx(0.25 * 40 / (10 * FRAME.pixel_size_nm) ** 2)
+    own = dataclasses.replace(how, shortest_dwell_us=2.0)
+    assert costs(ScanPlan("random", 0.25, 20.0, how=own))["dwell_us"] == 2.0
     with pytest.raises(InputError, match=r"dwell_us is 0\.5; expected at least 1 µs, the shortest"):
         ScanChoice(dwell_us=0.5, hardware="slow")
 

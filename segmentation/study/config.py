@@ -42,7 +42,8 @@ SPLITS = ("all", "train", "validation", "test")
 SAME_DOSE, SAME_TIME = "dose", "time"
 PAIRINGS = (SAME_DOSE, SAME_TIME)
 PRESETS = ("quick", "paper", "plan")
-_SCAN_NUMBERS = ("dwell_us", "beam_current_pA", "detected_share", "settling_us", "flyback_us", "read_noise_counts")
+_OF_THE_HARDWARE = ("settling_us", "flyback_us", "shortest_dwell_us")
+_SCAN_NUMBERS = ("dwell_us", "beam_current_pA", "detected_share", *_OF_THE_HARDWARE, "read_noise_counts")
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class ScanChoice:
         that is below the hardware's shortest, the beam is dimmed instead. 0 pA: not known.
     hardware : str
         A name from `simulate.hardware.HARDWARE`.
-    settling_us, flyback_us : float
+    settling_us, flyback_us, shortest_dwell_us : float
         Instead of the hardware's; its own if negative.
     blanked : bool
         Whether the beam is off during jumps.
@@ -128,6 +129,7 @@ class ScanChoice:
     hardware: str = "conventional"
     settling_us: float = -1.0
     flyback_us: float = -1.0
+    shortest_dwell_us: float = -1.0
     blanked: bool = True
     read_noise_counts: float = 0.0
     beam_lag: bool = False
@@ -138,7 +140,7 @@ class ScanChoice:
         check_positive(self.detected_share, "scan: detected_share")
         check_within(self.detected_share, "scan: detected_share", 0, 1)
         check_within(self.read_noise_counts, "scan: read_noise_counts")
-        for name in ("settling_us", "flyback_us"):
+        for name in _OF_THE_HARDWARE:
             check_within(getattr(self, name), f"scan: {name}", -math.inf)
         for name in ("blanked", "beam_lag"):
             check_kind(getattr(self, name), f"scan: {name}", bool)
@@ -155,11 +157,8 @@ class ScanChoice:
     @property
     def scan_hardware(self) -> ScanHardware:
         """The hardware that is meant."""
-        changes: dict[str, Any] = {
-            name: value
-            for name, value in (("settling_us", self.settling_us), ("flyback_us", self.flyback_us))
-            if value >= 0
-        }
+        own = {name: getattr(self, name) for name in _OF_THE_HARDWARE}
+        changes: dict[str, Any] = {name: value for name, value in own.items() if value >= 0}
         return replace(hardware_by_name(self.hardware), blanked=self.blanked, **changes)
 
     def dwell_us_for(self, peak_counts: ArrayLike) -> NDArray[np.float64]:
