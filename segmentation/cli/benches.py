@@ -24,14 +24,19 @@ def add_commands(commands: Any) -> None:
     parser = kinds.add_parser("sigma", help="how often the truth lies within the 90 %% intervals, by sampling ratio")
     parser.add_argument("--frames", type=int, default=40, metavar="N", help="simulated frames (default 40)")
     parser.add_argument(
-        "--generator", default="training", metavar="NAME", help="of frames: bench, ordinary, training or crystal"
+        "--generator",
+        default="training",
+        metavar="NAME",
+        help="of frames: bench, ordinary, training (default) or crystal",
     )
     parser.add_argument("--real-frames", type=int, default=20, metavar="N", help="real frames (default 20)")
     parser.add_argument("--size", type=int, default=128, metavar="N", help="side of the frames (default 128)")
     bench_options(parser)
     parser.set_defaults(func=_bench_sigma)
     parser = kinds.add_parser("adapt", help="what adapting to sparse scans gains on frames unlike those of training")
-    parser.add_argument("--method", default="unrolled-ista", metavar="NAME", help="unrolled-ista or inpainting")
+    parser.add_argument(
+        "--method", default="unrolled-ista", metavar="NAME", help="unrolled-ista (default) or inpainting"
+    )
     parser.add_argument("--steps", type=int, default=150, metavar="N", help="optimiser steps (default 150)")
     parser.add_argument("--frames", type=int, default=10, metavar="N", help="unseen frames to judge on (default 10)")
     parser.add_argument("--size", type=int, default=256, metavar="N", help="side of the frames (default 256)")
@@ -43,7 +48,9 @@ def add_commands(commands: Any) -> None:
     parser.set_defaults(func=_bench_ablation)
     parser = kinds.add_parser("gallery", help="a picture of one simulated frame by every reconstruction method")
     parser.add_argument("--ratio", type=float, default=0.1, metavar="R", help="sampling ratio (default 0.1)")
-    parser.add_argument("--peak-counts", type=float, default=20.0, metavar="N", help="peak counts (20); 0: no noise")
+    parser.add_argument(
+        "--peak-counts", type=float, default=20.0, metavar="N", help="peak counts; 0: no noise (default 20)"
+    )
     parser.add_argument("--size", type=int, default=192, metavar="N", help="side of the frame (default 192)")
     parser.add_argument("--seed", type=int, default=3, metavar="N", help="seed of frame and scan (default 3)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the picture (.png, .svg, .pdf)")
@@ -56,22 +63,38 @@ def add_commands(commands: Any) -> None:
 
 def _add_recon(kinds: Any) -> None:
     parser = kinds.add_parser("recon", help="every reconstruction method on held-out frames; goes on after a kill")
-    parser.add_argument("--methods", type=names, default=(), metavar="A,B", help="default: all, and installed peers")
     parser.add_argument(
-        "--ratios", "--ratio", type=numbers, default=None, metavar="R,R", help="default 0.02,0.05,0.1,0.25,0.5"
+        "--methods", type=names, default=(), metavar="A,B", help="methods (default: all, and installed peers)"
     )
     parser.add_argument(
-        "--doses", "--peak-counts", type=numbers, default=None, metavar="N,N", help="0: no noise (5,20,100,0)"
+        "--ratios",
+        "--ratio",
+        type=numbers,
+        default=None,
+        metavar="R,R",
+        help="sampling ratios (default 0.02,0.05,0.1,0.25,0.5)",
     )
-    parser.add_argument("--schemes", type=names, default=("random",), metavar="A,B", help="scan schemes (random)")
+    parser.add_argument(
+        "--doses",
+        "--peak-counts",
+        type=numbers,
+        default=None,
+        metavar="N,N",
+        help="peak counts; 0: no noise (default 5,20,100,0)",
+    )
+    parser.add_argument(
+        "--schemes", type=names, default=("random",), metavar="A,B", help="scan schemes (default random)"
+    )
     parser.add_argument("--frames", type=int, default=12, metavar="N", help="simulated frames (default 12)")
     parser.add_argument(
-        "--generator", default="bench", metavar="NAME", help="of frames: bench, ordinary, training or crystal"
+        "--generator", default="bench", metavar="NAME", help="of frames: bench (default), ordinary, training or crystal"
     )
     parser.add_argument("--real-frames", type=int, default=6, metavar="N", help="real frames (default 6)")
     parser.add_argument("--size", type=int, default=256, metavar="N", help="side of the frames (default 256)")
     parser.add_argument("--slow-frames", type=int, metavar="N", help="frames for bpfa, ksvd, gp (default: all)")
-    parser.add_argument("--processes", type=int, default=1, metavar="N", help="at once (1; more disturb the times)")
+    parser.add_argument(
+        "--processes", type=int, default=1, metavar="N", help="at once (default 1; more disturb the times)"
+    )
     bench_options(parser)
     parser.set_defaults(func=_bench_recon)
 
@@ -79,9 +102,13 @@ def _add_recon(kinds: Any) -> None:
 def _add_recon_gpu(kinds: Any) -> None:
     parser = kinds.add_parser("recon-gpu", help="how fast reconstruction is, on the CPU and on a GPU if there is one")
     parser.add_argument("--side", type=int, default=512, metavar="N", help="side of the frames (default 512)")
-    parser.add_argument("--large-side", type=int, default=2048, metavar="N", help="side for the memory (2048); 0: none")
+    parser.add_argument(
+        "--large-side", type=int, default=2048, metavar="N", help="side for the memory; 0: none (default 2048)"
+    )
     parser.add_argument("--batch", type=int, default=16, metavar="N", help="frames a batch on the GPU (default 16)")
-    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="timings of which the median is told (5)")
+    parser.add_argument(
+        "--repeats", type=int, default=5, metavar="N", help="timings of which the median is told (default 5)"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="write the table here (CSV and Markdown)")
     parser.set_defaults(func=_bench_recon_gpu)
 
@@ -163,7 +190,11 @@ def _bench_gallery(options: argparse.Namespace) -> None:
 
     shape = (options.size, options.size)
     config = SceneConfig(
-        shape=shape, n_particles=40, diameter_nm=8, diameter_spread=0.35, support=Support(thickness_nm=10, texture=0.03)
+        shape=shape,
+        n_particles=max(1, round(40 * (options.size / 192) ** 2)),  # as dense as at the default size
+        diameter_nm=8,
+        diameter_spread=0.35,
+        support=Support(thickness_nm=10, texture=0.03),
     )
     frame = make_scene(config, rng=options.seed).frame
     path = scan_path("random", shape, options.ratio, rng=options.seed)

@@ -19,7 +19,8 @@ from cs_recon.device import pick_device
 from cs_recon.io import provenance, read_frames, write_provenance
 from segmentation.cli.inputs import read_options, scans_of
 from segmentation.cli.movies import movie_options, refuse_movie_options, run_movie
-from segmentation.cli.words import describe, say
+from segmentation.cli.options import analysis_option, frame_options, recon_options, scan_options, segment_options
+from segmentation.cli.words import describe, remark_on_pixels, say
 from segmentation.mapping import MAPPINGS, RECONSTRUCT, check_mapping
 from segmentation.measure import measure, summary
 from segmentation.methods import segment, segmenters
@@ -46,83 +47,36 @@ STAGES = ("reconstruct", "segment", "measure", "write")
 def add_commands(commands: Any) -> None:
     """Add this module's commands to the parser."""
     parser = commands.add_parser("run", help="scan (or sparse scan) in, measured particles out")
-    _frame_options(parser)
-    _scan_options(parser)
-    _recon_options(parser)
-    _segment_options(parser)
-    _analysis_option(parser)
+    frame_options(parser)
+    scan_options(parser)
+    recon_options(parser)
+    segment_options(parser)
+    analysis_option(parser)
     movie_options(parser)
     parser.set_defaults(func=_run)
 
     parser = commands.add_parser("reconstruct", help="compute the full image from a sparse scan")
-    _frame_options(parser)
-    _scan_options(parser)
-    _recon_options(parser)
+    frame_options(parser)
+    scan_options(parser)
+    recon_options(parser)
     parser.add_argument("--hspy", action="store_true", help="write the image as HyperSpy's .hspy too (extra 'io')")
     parser.set_defaults(func=_reconstruct)
 
     parser = commands.add_parser("segment", help="find and measure the particles of a full image")
-    _frame_options(parser)
-    _segment_options(parser)
-    _analysis_option(parser)
+    frame_options(parser)
+    segment_options(parser)
+    analysis_option(parser)
     parser.set_defaults(func=_segment)
 
     parser = commands.add_parser("demo", help="the whole chain on a packaged frame")
-    parser.add_argument("--out", type=Path, default=Path("demo-output"), metavar="DIR", help="where to write")
-    parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda")
+    parser.add_argument(
+        "--out", type=Path, default=Path("demo-output"), metavar="DIR", help="where to write (default demo-output)"
+    )
+    parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto (default), cpu or cuda")
     parser.set_defaults(func=_demo)
 
     parser = commands.add_parser("methods", help="list scan schemes, reconstruction and segmentation methods")
     parser.set_defaults(func=_methods)
-
-
-def _frame_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("frame", type=Path, metavar="FRAME", help="TIFF, PNG, NPY, NPZ, CSV, DM3/DM4, EMD, MRC, ...")
-    parser.add_argument("--pixel-size-nm", type=float, metavar="X", help="pixel size, in place of the file's own")
-    parser.add_argument("--signal", metavar="NAME", help="which image of a file with several: its title or number")
-    parser.add_argument("--grey", action="store_true", help="convert a colour image by luminance")
-    parser.add_argument("--out", type=Path, default=Path("cs-stem-output"), metavar="DIR", help="where to write")
-    parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda")
-
-
-def _scan_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--mask", type=Path, metavar="MASK", help="image or array, non-zero where FRAME was scanned")
-    parser.add_argument("--coordinates", type=Path, metavar="CSV", help="scan coordinates of a list of values (.mrc)")
-    parser.add_argument("--ratio", type=float, metavar="R", help="sub-sample a full frame to this share of its pixels")
-    parser.add_argument("--scheme", metavar="NAME", help="scan scheme for --ratio (default random)")
-    parser.add_argument("--peak-counts", type=float, metavar="N", help="add counting noise: electrons at the brightest")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of scan and noise (default 0)")
-
-
-def _recon_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--recon", default="unrolled-ista", metavar="METHOD", help="see 'cs-stem methods'")
-    parser.add_argument("--recon-weights", default="", metavar="FILE", help="weights of your own training")
-    parser.add_argument(
-        "--recon-option", action="append", default=[], metavar="NAME=VALUE", help="an option of the method; repeatable"
-    )
-
-
-def _segment_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--segment", default="mask-rcnn", metavar="METHOD", help="see 'cs-stem methods'")
-    parser.add_argument(
-        "--mapping", default="", metavar="NAME", help="what a network sees: reconstruct (default), features or sparse"
-    )
-    parser.add_argument(
-        "--min-score", type=float, metavar="S", help="keep surer detections only, 0 to 1 (default: the weights' own)"
-    )
-    parser.add_argument(
-        "--min-snr", type=float, metavar="N", help="drop particles of less contrast, in standard errors (default 1)"
-    )
-    parser.add_argument(
-        "--views", type=int, metavar="N", help="how often a network looks at the frame, mirrored: 1 to 4 (default 2)"
-    )
-    parser.add_argument("--segment-weights", default="", metavar="FILE", help="weights of your own training")
-
-
-def _analysis_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--analysis", action="store_true", help="write statistics and figures of sizes and arrangement too"
-    )
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -148,6 +102,7 @@ def _run_frame(first: Measurement, options: argparse.Namespace) -> None:
         progress("write")
         paths = save(result, options.out, record=_record(options))
         say(report(result))
+        remark_on_pixels(result.table)
         _analyse(result.instances, result.table, options)
         say(f"\nFigure: {paths['figure']}\nTable:  {paths['table']}")
 
@@ -242,7 +197,10 @@ def _write_particles(frames: list[Measurement], options: argparse.Namespace) -> 
             segmentation={"method": found.method, **found.info}, summary=summary(table), **_record(options)
         )
         write_provenance(options.out / f"{file_stem(found.name)}_provenance.json", record)
-        say(f"{describe(table)}\nTable:  {paths['table']}")
+        figure = options.out / f"{file_stem(found.name)}_figure.png"
+        figure.unlink(missing_ok=True)  # that of an earlier 'run' shows other particles
+        say(f"{describe(table)}\nTable:  {paths['table']}\nLabels: {paths['labels']}")
+        remark_on_pixels(table)
         _analyse(found, table, options)
 
 

@@ -12,7 +12,7 @@ import torch
 
 from cs_recon.device import pick_device
 from segmentation.cli.inputs import frames_of
-from segmentation.cli.words import say
+from segmentation.cli.words import count, say
 from simulate.errors import InputError, nearest_name
 
 if TYPE_CHECKING:
@@ -37,14 +37,20 @@ def add_commands(commands: Any) -> None:
         )
         parser.add_argument("--steps", type=int, metavar="N", help="optimiser steps, in place of the configuration's")
         parser.add_argument("--threads", type=int, metavar="N", help="CPU threads")
-        parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda")
+        parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto (default), cpu or cuda")
         if name == "recon":
-            parser.add_argument("--method", default="unrolled-ista", metavar="NAME", help="unrolled-ista or inpainting")
+            parser.add_argument(
+                "--method", default="unrolled-ista", metavar="NAME", help="unrolled-ista (default) or inpainting"
+            )
         else:
             parser.add_argument(
-                "--method", default="mask-rcnn", metavar="NAME", help="mask-rcnn, mask-rpn, mask-fpn or u-net"
+                "--method", default="mask-rcnn", metavar="NAME", help="mask-rcnn (default), mask-rpn, mask-fpn or u-net"
             )
-            parser.add_argument("--mapping", metavar="NAME", help="reconstruct, features or sparse")
+            parser.add_argument(
+                "--mapping",
+                metavar="NAME",
+                help="what it sees: reconstruct, features or sparse (default: the configuration's)",
+            )
             parser.add_argument(
                 "--train-last", type=int, metavar="N", help="train only the last N stages, the others stay frozen"
             )
@@ -68,17 +74,23 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help="sparse scans, as for 'reconstruct'")
     parser.add_argument("--mask", type=Path, metavar="MASK", help="image or array, non-zero where scanned")
     parser.add_argument("--coordinates", type=Path, metavar="CSV", help="scan coordinates of a list of values (.mrc)")
-    parser.add_argument("--pixel-size-nm", type=float, metavar="X", help="pixel size, in place of the file's own")
+    parser.add_argument("--pixel-size-nm", type=float, metavar="X", help="pixel size in nm, in place of the file's own")
     parser.add_argument("--signal", metavar="NAME", help="which image of a file with several: its title or number")
     parser.add_argument("--grey", action="store_true", help="convert a colour image by luminance")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="checkpoint, log and weights go here")
-    parser.add_argument("--method", default="unrolled-ista", metavar="NAME", help="unrolled-ista or inpainting")
+    parser.add_argument(
+        "--method", default="unrolled-ista", metavar="NAME", help="unrolled-ista (default) or inpainting"
+    )
     parser.add_argument("--init", default="", metavar="FILE", help="weights to start from (default: the shipped ones)")
     parser.add_argument("--steps", type=int, default=400, metavar="N", help="optimiser steps at most (default 400)")
-    parser.add_argument("--learning-rate", type=float, default=3e-4, metavar="X", help="peak learning rate (3e-4)")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of crops and held-out samples (1)")
+    parser.add_argument(
+        "--learning-rate", type=float, default=3e-4, metavar="X", help="peak learning rate (default 3e-4)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=1, metavar="N", help="seed of crops and held-out samples (default 1)"
+    )
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads")
-    parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda")
+    parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto (default), cpu or cuda")
     parser.set_defaults(func=_adapt)
 
 
@@ -142,8 +154,8 @@ def _adapt(options: argparse.Namespace) -> None:
         say(f"After {adapted.steps} steps no surely better weights were found: they stay as they were")
     else:
         say(
-            f"Held-out samples of {len(scans)} scans: weighted error {adapted.before:.3f} before, {adapted.after:.3f} "
-            f"after {adapted.best_step} steps; sigma x {adapted.sigma_factor:.3f}"
+            f"Held-out samples of {count(len(scans), 'scan')}: weighted error {adapted.before:.3f} before, "
+            f"{adapted.after:.3f} after {count(adapted.best_step, 'step')}; sigma x {adapted.sigma_factor:.3f}"
         )
     say(f"Weights: {adapted.weights} (sha256 of the tensors {adapted.sha256[:12]}...)")
     say(f"Use them: cs-stem reconstruct SCAN --recon {options.method} --recon-weights {adapted.weights}")

@@ -93,7 +93,19 @@ def _parser() -> Parser:
     study.add_commands(commands)
     report.add_commands(commands)
     plan.add_commands(commands)
+    _describe(parser)
     return parser
+
+
+def _describe(parser: argparse.ArgumentParser) -> None:
+    """Give the help of each command what the list of commands says of it."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for entry in action._choices_actions:
+                command = action.choices[entry.dest]
+                text = (entry.help or "").replace("%%", "%")
+                command.description = f"{text[:1].upper()}{text[1:]}."
+                _describe(command)
 
 
 def _commands(parser: Parser) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from cs_recon.io import provenance, write_provenance
-from segmentation.cli.words import count, describe, say
+from segmentation.cli.words import count, describe, remark_on_pixels, say
 from segmentation.movie import MovieOptions, process_movie
 from segmentation.pipeline import file_stem
 from simulate.errors import InputError
@@ -74,6 +74,7 @@ def run_movie(
     numbers = {"frame": result.frames, "track": len(result.tracks), "event": len(result.tracks.events)}
     say(", ".join(count(number, what) for what, number in numbers.items()))
     say(f"All frames together: {describe(result.tracks.table)}")
+    remark_on_pixels(result.tracks.table)
     say(f"\nTable:  {result.paths['particles']}\nEvents: {result.paths['events']}")
     if "video" in result.paths:
         say(f"Video:  {result.paths['video']}")

@@ -28,6 +28,8 @@ _SCAN_OVERRIDES = (
     ("detected_share", "S", "share of the beam that is detected where a frame is brightest"),
     ("read_noise_counts", "N", "noise of each sample, whatever its dwell time, in counts"),
 )
+_FILES = {"tradeoff": "Trade-off", "scan.csv": "Coordinates", "scan.npy": "Coordinates"}
+"""What the files of a plan are called, where that is not their name."""
 
 
 def add_commands(commands: Any) -> None:
@@ -35,30 +37,64 @@ def add_commands(commands: Any) -> None:
     parser = commands.add_parser(
         "plan", help="how to scan: the scheme, ratio and dwell time that reach a target at the least dose or time"
     )
-    parser.add_argument("config", nargs="?", type=Path, metavar="CONFIG.toml", help="what to study (default: shipped)")
+    parser.add_argument(
+        "config", nargs="?", type=Path, metavar="CONFIG.toml", help="what to study (default: the shipped preset)"
+    )
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--like", type=Path, metavar="FRAME", help="a full frame of such a specimen")
     source.add_argument("--scene", type=Path, metavar="SCENE.toml", help="fields of simulate.SceneConfig")
     source.add_argument("--real-folder", metavar="DIR", help="labelled frames: images/NAME.* with labels/NAME.png")
     parser.add_argument(
-        "--target", action="append", required=True, metavar="T", help="'diameter_error<0.02', 'f1>0.9'; repeatable"
+        "--target",
+        action="append",
+        required=True,
+        metavar="T",
+        help="e.g. 'diameter_error<0.02', in quotes; repeatable: sizes may be right where particles are missed, "
+        "so add 'f1>0.9'",
     )
-    parser.add_argument("--least", default="dose", choices=("dose", "time"), help="what to spend least of (dose)")
+    parser.add_argument(
+        "--least", default="dose", choices=("dose", "time"), help="what to spend least of (default dose)"
+    )
     parser.add_argument("--max-dose", type=float, metavar="D", help="budget in e-/Å²")
     parser.add_argument("--max-time", type=float, metavar="MS", help="budget of the frame time in ms")
-    parser.add_argument("--confidence", type=float, default=0.8, metavar="P", help="of reaching the target (0.8)")
-    parser.add_argument("--pixel-size-nm", type=float, metavar="X", help="of the frame, if its file does not know it")
-    parser.add_argument("--shape", type=int, nargs=2, metavar=("H", "W"), help="of the frame that will be scanned")
+    parser.add_argument(
+        "--confidence",
+        type=float,
+        default=0.8,
+        metavar="P",
+        help="that the plan reaches the target, 0 to 1 (default 0.8)",
+    )
+    parser.add_argument(
+        "--pixel-size-nm",
+        type=float,
+        metavar="X",
+        help="pixel size in nm of the frame of --like, if its file does not tell it",
+    )
+    parser.add_argument(
+        "--shape",
+        type=int,
+        nargs=2,
+        metavar=("H", "W"),
+        help="pixels of the frame that will be scanned (default: as --like or the scene)",
+    )
     for name, kind, number, text in _OVERRIDES:
         parser.add_argument(f"--{name}", type=kind, nargs=number, metavar="X", help=text)
     for name, metavar, text in _SCAN_OVERRIDES:
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, dest=name, metavar=metavar, help=text)
     parser.add_argument("--hardware", metavar="NAME", help="scan hardware, see 'cs-stem scan --list'")
     parser.add_argument("--frames", type=int, metavar="N", help="how many simulated frames are studied (at least 4)")
-    parser.add_argument("--rounds", type=int, default=2, metavar="N", help="studies of further cases if unsure (2)")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="local processes (1: this one)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the scan's positions")
-    parser.add_argument("--out", type=Path, default=Path("cs-stem-plan"), metavar="DIR", help="rows and plan go here")
+    parser.add_argument(
+        "--rounds", type=int, default=2, metavar="N", help="studies of further cases if unsure (default 2)"
+    )
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="local processes (default 1: this one)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the scan's positions (default 0)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("cs-stem-plan"),
+        metavar="DIR",
+        help="rows and plan go here (default cs-stem-plan)",
+    )
     parser.set_defaults(func=_plan)
 
 
@@ -97,8 +133,9 @@ def _plan(options: argparse.Namespace) -> None:
     with local_processes(options.workers) if options.workers > 1 else nullcontext(inline) as executor:
         found, _ = plan(config, wish, options.out, shape=shape, rounds=options.rounds, executor=executor, progress=True)
     say(describe_plan(found))
-    for name, path in write_plan(found, config, options.out, shape, seed=options.seed).items():
-        say(f"{name.capitalize()}: {path}")
+    files = write_plan(found, config, options.out, shape, seed=options.seed)
+    for name, path in files.items():
+        say(f"{_FILES.get(name, name.capitalize())}: {path}")
 
 
 def _study(options: argparse.Namespace) -> tuple[StudyConfig, tuple[int, int] | None]:

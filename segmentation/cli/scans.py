@@ -31,17 +31,20 @@ if TYPE_CHECKING:
 def add_commands(commands: Any) -> None:
     """Add this module's command to the parser."""
     parser = commands.add_parser("scan", help="plan a scan: its time and dose, its picture, its coordinates")
-    parser.add_argument("scheme", nargs="?", metavar="SCHEME", help="see --list")
+    parser.add_argument("scheme", nargs="?", metavar="SCHEME", help="scan scheme, see --list")
     parser.add_argument("--list", action="store_true", help="list the scan schemes and the scan hardware")
     parser.add_argument("--compare", action="store_true", help="time, way and dose of every scheme, in one table")
     parser.add_argument("--gallery", type=Path, metavar="PNG", help="draw every scheme and its mask's spectrum")
     path_options(parser, "512 512; of --gallery 96 96")
     parser.add_argument("--prior", type=Path, metavar="IMAGE", help="weights for variable-density and adaptive")
-    parser.add_argument("--beam-current-pA", type=float, metavar="I", help="beam current, for the dose")
-    parser.add_argument("--pixel-size-nm", type=float, metavar="X", help="pixel size, for the dose in e-/Å²")
+    parser.add_argument("--beam-current-pA", type=float, metavar="I", help="beam current in pA, for the dose")
+    parser.add_argument("--pixel-size-nm", type=float, metavar="X", help="pixel size in nm, for the dose in e-/Å²")
     parser.add_argument("--picture", type=Path, metavar="PNG", help="draw the scan: order, landing, spectrum")
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="export: .csv, .npy, .npz, .nxs/.h5, or NAME_scan_coordinates.csv"
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="export the coordinates: .csv, .npy, .npz, .nxs/.h5, or NAME_scan_coordinates.csv (Direct Electron)",
     )
     parser.set_defaults(func=_scan)
 
@@ -54,7 +57,10 @@ def path_options(parser: argparse.ArgumentParser, default_shape: str) -> None:
     parser.add_argument("--ratio", type=float, default=0.1, metavar="R", help="sampling ratio, 0 to 1 (default 0.1)")
     parser.add_argument("--dwell-us", type=float, default=10.0, metavar="T", help="dwell time in µs (default 10)")
     parser.add_argument(
-        "--hardware", default="conventional", metavar="NAME", help=f"scan hardware: {', '.join(HARDWARE)}"
+        "--hardware",
+        default="conventional",
+        metavar="NAME",
+        help=f"scan hardware: {', '.join(HARDWARE)} (default conventional)",
     )
     parser.add_argument("--unblanked", action="store_true", help="the beam stays on during jumps")
     parser.add_argument("--reorder", metavar="METHOD", help=f"shorten the way: {', '.join(METHODS)}")
@@ -191,6 +197,9 @@ def describe(path: ScanPath, beam_current_pA: float | None = None, pixel_size_nm
         f"{path.frame_time_ms - dwell_ms:.4g} ms over a way of {path.travel_px:.0f} px",
         f"The beam lands {path.landing_error_px:.3g} px (root mean square) beside its target",
     ]
+    shortest = path.hardware.shortest_dwell_us
+    if path.dwells_us.min(initial=shortest) < shortest:
+        lines.append(f"This hardware cannot dwell so shortly: {shortest:g} µs is its shortest (see --hardware)")
     if beam_current_pA is not None:
         on_pixel = path.dose_e_per_pixel(beam_current_pA)
         scanned = on_pixel[path.mask].mean()

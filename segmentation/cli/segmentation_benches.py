@@ -24,13 +24,15 @@ def add_benches(commands: Any, kinds: Any) -> None:
     parser = commands.add_parser("compare", help="table of segmentation models: accuracy, size, time and memory")
     parser.add_argument("--models", type=names, default=(), metavar="A,B", help=_MODELS)
     parser.add_argument("--frames", type=int, default=40, metavar="N", help="simulated frames (default 40)")
-    parser.add_argument("--size", type=int, default=256, metavar="N", help="their side (default 256)")
-    parser.add_argument("--generator", default="ordinary", metavar="NAME", help="of frames: ordinary or hard")
+    parser.add_argument("--size", type=int, default=256, metavar="N", help="their side in pixels (default 256)")
+    parser.add_argument("--generator", default="ordinary", metavar="NAME", help="of frames: ordinary (default) or hard")
     parser.add_argument("--split", default="test", choices=("validation", "test"), help="which frames (default test)")
     parser.add_argument(
-        "--ratios", type=numbers, default=(1.0, 0.1, 0.05), metavar="R,R", help="sampling ratios (1,0.1,0.05)"
+        "--ratios", type=numbers, default=(1.0, 0.1, 0.05), metavar="R,R", help="sampling ratios (default 1,0.1,0.05)"
     )
-    parser.add_argument("--peak-counts", type=float, default=50.0, metavar="N", help="peak counts (50); 0: no noise")
+    parser.add_argument(
+        "--peak-counts", type=float, default=50.0, metavar="N", help="peak counts; 0: no noise (default 50)"
+    )
     parser.add_argument("--scheme", default="random", metavar="NAME", help="of sparse scans (default random)")
     bench_options(parser)
     parser.set_defaults(func=_compare)
@@ -48,13 +50,15 @@ def add_benches(commands: Any, kinds: Any) -> None:
     parser.add_argument("--first-steps", type=int, default=400, metavar="N", help="steps on nuclei (default 400)")
     parser.add_argument("--steps", type=int, default=300, metavar="N", help="steps on particles (default 300)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="runs and table go here")
-    parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda")
+    parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto (default), cpu or cuda")
     parser.set_defaults(func=_transfer)
 
     parser = kinds.add_parser("sizes", help="sizes, counts and intervals of the whole chain against the truth")
     parser.add_argument("--frames", type=int, default=48, metavar="N", help="simulated frames (default 48)")
     parser.add_argument("--ratio", type=float, default=0.1, metavar="R", help="sampling ratio (default 0.1)")
-    parser.add_argument("--peak-counts", type=float, default=50.0, metavar="N", help="peak counts (50); 0: no noise")
+    parser.add_argument(
+        "--peak-counts", type=float, default=50.0, metavar="N", help="peak counts; 0: no noise (default 50)"
+    )
     parser.add_argument("--split", default="test", choices=("validation", "test"), help="which frames (default test)")
     bench_options(parser, real=False)
     parser.set_defaults(func=_sizes)
@@ -66,7 +70,7 @@ def add_benches(commands: Any, kinds: Any) -> None:
         type=names,
         default=("f1>0.8", "f1>0.9", "diameter_error<0.1"),
         metavar="T,T",
-        help="what to plan for",
+        help="what to plan for (default f1>0.8,f1>0.9,diameter_error<0.1)",
     )
     parser.add_argument("--held-out", type=int, default=20, metavar="N", help="held-out scenes (default 20)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="rows and table go here")
@@ -76,7 +80,9 @@ def add_benches(commands: Any, kinds: Any) -> None:
     parser.add_argument("--models", type=names, default=(), metavar="A,B", help=_MODELS)
     parser.add_argument("--side", type=int, default=512, metavar="N", help="side of the frame (default 512)")
     parser.add_argument("--particles", type=int, default=100, metavar="N", help="particles on it (default 100)")
-    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="timings of which the median is told (5)")
+    parser.add_argument(
+        "--repeats", type=int, default=5, metavar="N", help="timings of which the median is told (default 5)"
+    )
     bench_options(parser, real=False)
     parser.set_defaults(func=_speed)
 

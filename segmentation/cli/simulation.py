@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -43,6 +44,11 @@ SCENE_FILES = {
     "Record": ("provenance.json",),
 }
 """What every scene leaves, by kind: what follows the stem in the files' names."""
+_SIDES = "{} {}".format(*SceneConfig().shape)
+_SHAPE = f"frame shape in pixels (default {_SIDES})"
+_OF_SCENES = ("frame.tif", "noisy.tif", "scan.npz", "path.csv", "truth.csv", "figure.png")
+_OF_MOVIES = ("movie.tif", "scan.tif", "tracks.csv")
+"""What scenes alone and movies alone leave; beside a later one's files of the same name it would pass for a part."""
 
 
 def add_commands(commands: Any) -> None:
@@ -52,7 +58,7 @@ def add_commands(commands: Any) -> None:
 
     parser = kinds.add_parser("frame", help="a particle scene: frame, label map, table of particles")
     _scene_options(parser, SceneConfig)
-    parser.add_argument("--shape", type=int, nargs=2, metavar=("H", "W"), help="frame shape in pixels")
+    parser.add_argument("--shape", type=int, nargs=2, metavar=("H", "W"), help=_SHAPE)
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed (default 0)")
     _dose_options(parser)
     parser.add_argument("--dwell-us", type=float, default=10.0, metavar="T", help="dwell time in µs (default 10)")
@@ -66,41 +72,72 @@ def add_commands(commands: Any) -> None:
     parser = kinds.add_parser("movie", help="a movie of moving particles, its sparse scans and true tracks")
     _scene_options(parser, MovieConfig)
     _scheme_options(parser)
-    parser.add_argument("--frames", dest="n_frames", type=int, metavar="N", help="how many frames")
+    parser.add_argument(
+        "--frames", dest="n_frames", type=int, metavar="N", help=f"how many frames (default {MovieConfig().n_frames})"
+    )
     parser.add_argument("--frame-interval-s", type=float, metavar="S", help="time from a frame to the next (default 1)")
-    parser.add_argument("--diffusion-nm2-per-s", type=float, metavar="D", help="the particles' diffusion coefficient")
-    parser.add_argument("--drift-nm-per-s", type=float, nargs=2, metavar=("DOWN", "RIGHT"), help="the sample's drift")
+    parser.add_argument(
+        "--diffusion-nm2-per-s", type=float, metavar="D", help="the particles' diffusion coefficient (default 0)"
+    )
+    parser.add_argument(
+        "--drift-nm-per-s", type=float, nargs=2, metavar=("DOWN", "RIGHT"), help="the sample's drift (default 0 0)"
+    )
     parser.add_argument("--coalescence", action="store_true", default=None, help="particles that meet become one")
     parser.add_argument(
         "--masks", default="changing", choices=SAMPLING_MODES,
-        help="the same pixels in each frame, other ones, or disjoint ones that cover the frame in turn",
+        help="pixels of a frame: fixed: the same in each; interleaved: disjoint ones that cover the frame in turn; "
+        "changing (default): drawn anew",
     )  # fmt: skip
     parser.set_defaults(func=_movie)
 
 
 def _scene_options(parser: argparse.ArgumentParser, kind: type) -> None:
+    scene = SceneConfig()
     parser.add_argument(
         "config", type=Path, nargs="?", metavar="CONFIG.toml", help=f"fields of simulate.{kind.__name__}"
     )
-    parser.add_argument("--out", type=Path, default=Path("simulated"), metavar="DIR", help="where to write")
+    parser.add_argument(
+        "--out", type=Path, default=Path("simulated"), metavar="DIR", help="where to write (default simulated)"
+    )
     parser.add_argument("--name", default="scene", metavar="NAME", help="what the files are called (default scene)")
-    parser.add_argument("--pixel-size-nm", type=float, metavar="X", help="pixel size in nm")
-    parser.add_argument("--n-particles", type=int, metavar="N", help="number of particles")
-    parser.add_argument("--diameter-nm", type=float, metavar="D", help="median diameter in nm")
-    parser.add_argument("--shapes", nargs="+", metavar="NAME", help=f"of {', '.join(bodies.names)}")
-    parser.add_argument("--materials", nargs="+", metavar="NAME", help=f"of {', '.join(MATERIALS)}")
-    parser.add_argument("--arrangement", metavar="NAME", help=f"one of {', '.join(ARRANGEMENTS)}")
-    parser.add_argument("--mode", metavar="NAME", help=f"one of {', '.join(MODES)}")
+    parser.add_argument(
+        "--pixel-size-nm", type=float, metavar="X", help=f"pixel size in nm (default {scene.pixel_size_nm:g})"
+    )
+    parser.add_argument(
+        "--n-particles", type=int, metavar="N", help=f"number of particles (default {scene.n_particles})"
+    )
+    parser.add_argument(
+        "--diameter-nm", type=float, metavar="D", help=f"median diameter in nm (default {scene.diameter_nm:g})"
+    )
+    parser.add_argument(
+        "--shapes", nargs="+", metavar="NAME", help=f"of {', '.join(bodies.names)} (default {' '.join(scene.shapes)})"
+    )
+    parser.add_argument(
+        "--materials",
+        nargs="+",
+        metavar="NAME",
+        help=f"of {', '.join(MATERIALS)} (default {' '.join(scene.materials)})",
+    )
+    parser.add_argument(
+        "--arrangement", metavar="NAME", help=f"one of {', '.join(ARRANGEMENTS)} (default {scene.arrangement})"
+    )
+    parser.add_argument("--mode", metavar="NAME", help=f"one of {', '.join(MODES)} (default {scene.mode})")
 
 
 def _dose_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--peak-counts", type=float, metavar="N", help="counting noise: electrons at the brightest")
-    parser.add_argument("--beam-current-pA", type=float, metavar="I", help="counting noise: beam current in pA")
+    parser.add_argument(
+        "--peak-counts", type=float, metavar="N", help="add counting noise: electrons in the brightest pixel"
+    )
+    parser.add_argument(
+        "--beam-current-pA", type=float, metavar="I", help="add counting noise: that of this beam current in pA"
+    )
 
 
 def _scheme_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--scheme", default="random", metavar="NAME", help="see 'cs-stem scan --list'")
-    path_options(parser, "{} {}".format(*SceneConfig().shape))
+    parser.add_argument(
+        "--scheme", default="random", metavar="NAME", help="scan scheme, see 'cs-stem scan --list' (default random)"
+    )
+    path_options(parser, _SIDES)
     _dose_options(parser)
 
 
@@ -163,13 +200,13 @@ def _scan(options: argparse.Namespace) -> None:
     write_scan(f"{stem}_path.csv", path)
     say(describe(path, options.beam_current_pA, config.pixel_size_nm))
     _say_files(stem, {"Scan": ("scan.npz",), "Path": ("path.csv",), **SCENE_FILES})
+    say(f"Go on: cs-stem run {shlex.quote(f'{stem}_scan.npz')}")
 
 
 def _save_scene(scene: Scene, options: argparse.Namespace) -> Path:
     make_folder(options.out)
     stem = options.out / file_stem(options.name)
-    for part in ("noisy.tif", "scan.npz", "path.csv"):  # those of an earlier scene would pass for this one's
-        Path(f"{stem}_{part}").unlink(missing_ok=True)
+    _clear(stem)
     size = scene.config.pixel_size_nm
     write_image(f"{stem}_frame.tif", scene.frame, pixel_size_nm=size)
     write_image(f"{stem}_labels.tif", scene.labels, pixel_size_nm=size)
@@ -199,6 +236,7 @@ def _movie(options: argparse.Namespace) -> None:
         labels.append(frame.labels)
         sparse.append(np.where(scan.mask, scan.values, np.nan).astype(np.float32))
     size = config.scene.pixel_size_nm
+    _clear(stem)
     for kind, stack in (("movie", frames), ("labels", labels), ("scan", sparse)):
         write_image(f"{stem}_{kind}.tif", np.stack(stack), pixel_size_nm=size)
     tracks = movie.table
@@ -214,12 +252,23 @@ def _movie(options: argparse.Namespace) -> None:
         "Paths": (_write_paths(Path(f"{stem}_paths"), paths),), "Truth": ("tracks.csv", "labels.tif"),
         "Record": ("provenance.json",),
     })  # fmt: skip
+    interval = f" --frame-interval-s {config.frame_interval_s:g}" if config.n_frames > 1 else ""
+    say(f"Go on: cs-stem run {shlex.quote(f'{stem}_scan.tif')}{interval}")
+
+
+def _clear(stem: Path) -> None:
+    """Remove what an earlier scene or movie of that name left, and the one at hand may not write."""
+    for part in (*_OF_SCENES, *_OF_MOVIES):
+        Path(f"{stem}_{part}").unlink(missing_ok=True)
+    folder = Path(f"{stem}_paths")
+    for left in folder.glob("frame_*.csv"):
+        left.unlink()
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _write_paths(folder: Path, paths: list[ScanPath]) -> str:
-    """Write a movie's scan paths, a file a frame, in place of an earlier movie's; return what they are called."""
-    for left in folder.glob("frame_*.csv"):
-        left.unlink()
+    """Write a movie's scan paths, a file a frame; return what they are called."""
     files = [write_scan(folder / f"frame_{index:04d}.csv", path) for index, path in enumerate(paths)]
     return f"paths/{files[0].name}" if len(files) == 1 else f"paths/{files[0].name} to {files[-1].name}"
 

@@ -26,8 +26,14 @@ def add_commands(commands: Any) -> None:
     )
     parser.add_argument("config", nargs="?", type=Path, metavar="CONFIG.toml", help="what to sweep over")
     parser.add_argument("--preset", metavar="NAME", help="a shipped study instead: quick, paper or plan")
-    parser.add_argument("--out", type=Path, default=Path("cs-stem-study"), metavar="DIR", help="rows go here")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="local processes (1: this one)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("cs-stem-study"),
+        metavar="DIR",
+        help="rows and report go here (default cs-stem-study)",
+    )
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="local processes (default 1: this one)")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="run on a Dask cluster: tcp://host:8786")
     parser.add_argument("--retry", action="store_true", help="run cases again that failed before")
     parser.add_argument("--no-report", action="store_true", help="leave the report out")

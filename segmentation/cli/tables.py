@@ -30,7 +30,7 @@ def bench_options(parser: argparse.ArgumentParser, *, real: bool = True) -> None
     if real:
         parser.add_argument("--real-folder", default="", metavar="DIR", help="labelled real images: their test split")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write rows (CSV) and table (Markdown) here")
-    parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda")
+    parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto (default), cpu or cuda")
 
 
 def publish(options: argparse.Namespace, name: str, title: str, *, rows: pd.DataFrame, table: pd.DataFrame) -> None:

@@ -35,3 +35,9 @@ def describe(table: pd.DataFrame) -> str:
         f"{count(len(table), 'particle')}, median diameter {sizes.median():.2f} {unit} "
         f"(D10 {low:.2f}, D90 {high:.2f} {unit}){remark}"
     )
+
+
+def remark_on_pixels(table: pd.DataFrame) -> None:
+    """Say how sizes come in nanometres, if they are in pixels because nothing told the pixel size."""
+    if "equivalent_diameter_px" in table and not table.empty:
+        say("Sizes are in pixels: the file tells no pixel size; give it with --pixel-size-nm for nanometres")
