@@ -183,6 +183,13 @@ def test_weights_that_half_precision_cannot_hold_are_not_written(tmp_path, value
     assert list(tmp_path.iterdir()) == []
 
 
+def test_others_may_read_weights_as_they_may_other_files(tmp_path):
+    save_weights(tmp_path / "w.safetensors", {"a": torch.ones(3)}, "inpainting", {"k": 1})
+    (tmp_path / "plain").write_bytes(b"")
+    assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    assert load_any_weights(tmp_path / "w.safetensors", ["inpainting"]).config == {"k": 1}
+
+
 @pytest.mark.parametrize("config", [[1, 2], 3, "text", None])
 def test_weights_whose_settings_are_no_table_are_refused(tmp_path, config):
     save_weights(tmp_path / "w.safetensors", {"a": torch.ones(2)}, "u-net", config)
