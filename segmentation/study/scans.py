@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
 
@@ -91,7 +92,7 @@ def scan_costs(done: StudyScan, plan: ScanPlan, frame: StudyFrame) -> dict[str, 
     """
     path = done.scan.path
     assert path is not None
-    # A full scan of the plan's peak counts, and how much brighter than this scan's its beam would be.
+    # Of a full scan of the plan's peak counts: its dwell time, and this scan's beam current over its own.
     reference_us = float(plan.how.dwell_us_for(plan.peak_counts))
     dimmed = done.brightness / float(plan.how.brightness(plan.peak_counts))
     n_pixels = path.shape[0] * path.shape[1]
@@ -159,8 +160,8 @@ def _same_cost(sparse: ScanPath, pairing: str) -> tuple[ScanPath, float]:
     dwell_us = (spent_us - (waiting_us if waits_cost else 0.0)) / full.n_positions
     shortest_us = max(hardware.shortest_dwell_us, SHORTEST_DWELL_US)
     if dwell_us >= shortest_us:
-        return scan_path("raster", sparse.shape, dwell_us=dwell_us, hardware=hardware), 1.0
-    fastest = scan_path("raster", sparse.shape, dwell_us=shortest_us, hardware=hardware)
+        return replace(full, dwell_us=dwell_us), 1.0
+    fastest = replace(full, dwell_us=shortest_us)
     if pairing == SAME_TIME:
         raise InputError(
             f"no full scan costs as little: the sparse one takes {sparse.frame_time_ms:.3g} ms, and a full scan at the "
