@@ -71,7 +71,7 @@ def save_analysis(
         arranged = dispersion(instances, rng=seed)
     except InputError:
         arranged = dispersion(instances, envelopes=0)
-    write_csv(paths["population"], _with_units(sizes))
+    write_csv(paths["population"], population_table(sizes))
     write_csv(paths["fits"], sizes.fits.reset_index())
     write_csv(paths["dispersion"], pd.DataFrame(list(arranged.summary.items()), columns=["statistic", "value"]))
     write_csv(paths["curves"], arranged.curves)
@@ -81,7 +81,7 @@ def save_analysis(
     return sizes, arranged, paths
 
 
-def _with_units(sizes: Population) -> pd.DataFrame:
+def population_table(sizes: Population) -> pd.DataFrame:
     """Return the statistics with their units, and the numbers of particles that they rest on."""
     table = sizes.statistics.rename_axis("statistic").reset_index()
     table["unit"] = np.where(table["statistic"] == "geometric_sd", "", sizes.unit)

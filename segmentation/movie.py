@@ -7,11 +7,9 @@ number a row, the events, and a video.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import deque
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,15 +18,12 @@ import numpy as np
 import pandas as pd
 
 from cs_recon.io.write import write_image
-from cs_recon.learned import NETWORKS, load_network
 from cs_recon.reconstruction import check_options, reconstruct
 from cs_recon.temporal import check_movie_method, reconstruct_movie
 from segmentation.figures import outline_overlay
-from segmentation.learned import load_segmenter
 from segmentation.measure import measure
-from segmentation.models.family import ARCHITECTURES
 from segmentation.output import write_csv, write_table
-from segmentation.pipeline import find_in
+from segmentation.pipeline import find_in, frame_digest, means
 from segmentation.tracking import Tracks, track
 from segmentation.video import check_video, with_caption, write_video
 from simulate.atomic import atomic_path, output_folder, sole_writer
@@ -273,28 +268,17 @@ class _Read:
 
     def each(self, scans: Iterable[Measurement]) -> Iterator[Measurement]:
         for number, scan in enumerate(scans):
-            if number < self.finished and _read_part(self.parts, number).attrs.get("frame") != _digest(scan):
+            if number < self.finished and _read_part(self.parts, number).attrs.get("frame") != frame_digest(scan):
                 raise _OtherMovieError(self.parts)
             self.frames = number + 1
             self.latest.append(scan)
             yield scan
 
 
-def _digest(scan: Measurement) -> str:
-    told = [scan.pixel_size_nm, scan.counts_per_unit, scan.black_level, scan.read_noise]
-    exposure = b"" if scan.exposure is None else scan.exposure.tobytes()
-    return hashlib.sha256(repr(told).encode() + exposure + scan.mask.tobytes() + scan.values.tobytes()).hexdigest()
-
-
 def _claim(parts: Path, options: MovieOptions) -> str:
     """Return what is noted of a run in its folder of parts; `InputError` if another one's is there."""
     told = {name: value for name, value in asdict(options).items() if name not in ("frame_interval_s", "max_step_px")}
-    told["version"] = version("cs-stem")
-    if options.recon in NETWORKS:
-        told["recon_weights"] = load_network(options.recon, options.recon_options.get("weights", "")).info
-    if options.segment in ARCHITECTURES:
-        chosen = {name: options.segment_options.get(name, "") for name in ("weights", "mapping")}
-        told["segment_weights"] = load_segmenter(options.segment, **chosen).info
+    told |= means(options.recon, options.segment, options.recon_options, options.segment_options)
     claim = json.dumps(told, default=str, sort_keys=True)
     file = parts / "options.json"
     if file.exists() and file.read_bytes() != claim.encode():
@@ -308,7 +292,7 @@ def _write_part(parts: Path, number: int, scan: Measurement, found: Instances, t
     write_image(parts / f"{number:06d}_labels.tif", found.labels, pixel_size_nm=found.pixel_size_nm)
     # The table last: where it is, the frame is finished.
     table = table.assign(sampling_ratio=scan.ratio)
-    table.attrs |= {"pixel_size_nm": scan.pixel_size_nm, "frame": _digest(scan)}
+    table.attrs |= {"pixel_size_nm": scan.pixel_size_nm, "frame": frame_digest(scan)}
     with atomic_path(parts / f"{number:06d}.parquet") as temporary:
         table.to_parquet(temporary)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +14,12 @@ import numpy as np
 
 from cs_recon.io.provenance import provenance, write_provenance
 from cs_recon.io.write import write_image
+from cs_recon.learned import NETWORKS, load_network
 from cs_recon.reconstruction import reconstruct
-from segmentation.learned import frame_to_see
+from segmentation.learned import frame_to_see, load_segmenter
 from segmentation.measure import measure, summary
 from segmentation.methods import segment as find_particles
+from segmentation.models.family import ARCHITECTURES
 from segmentation.output import write_coco, write_table
 from simulate.atomic import make_folder
 from simulate.detector import measure as scan_frame
@@ -277,3 +281,23 @@ def file_stem(name: str) -> str:
     """Return a measurement's name as a file name: ``movie[3]`` becomes ``movie_0003``."""
     numbered = re.sub(r"\[(\d+)\]$", lambda match: f"_{int(match[1]):04d}", name)
     return re.sub(r"[^\w.\-]+", "_", numbered) or "scan"
+
+
+def means(
+    recon: str | None, segment: str, recon_options: Mapping[str, Any], segment_options: Mapping[str, Any]
+) -> dict[str, object]:
+    """Return the program's version and the weights that results by these methods depend on, beside their options."""
+    told: dict[str, object] = {"version": version("cs-stem")}
+    if recon in NETWORKS:
+        told["recon_weights"] = load_network(recon, recon_options.get("weights", "")).info
+    if segment in ARCHITECTURES:
+        chosen = {name: segment_options.get(name, "") for name in ("weights", "mapping")}
+        told["segment_weights"] = load_segmenter(segment, **chosen).info
+    return told
+
+
+def frame_digest(scan: Measurement) -> str:
+    """Return a hash of all that a scan says: its values, mask, exposure, scale and noise."""
+    told = [scan.pixel_size_nm, scan.counts_per_unit, scan.black_level, scan.read_noise]
+    exposure = b"" if scan.exposure is None else scan.exposure.tobytes()
+    return hashlib.sha256(repr(told).encode() + exposure + scan.mask.tobytes() + scan.values.tobytes()).hexdigest()

@@ -62,18 +62,18 @@ def test_sizes_in_pixels_say_how_they_come_in_nanometres(tmp_path, capsys, monke
     assert "--pixel-size-nm" not in run_main(capsys, "run", *CLASSICAL, one, "--min-snr", "1e6")[1]
 
 
-def test_particles_found_anew_leave_no_figure_of_others(tmp_path, capsys, monkeypatch):
+def test_particles_found_anew_have_a_figure_of_their_own(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     frame = saved(tmp_path, "frame.npy", FRAME)
     assert run_main(capsys, "run", *CLASSICAL, frame)[0] == 0
-    assert Path("cs-stem-output/frame_figure.png").exists()
+    chain = Path("cs-stem-output/frame_figure.png").read_bytes()
     status, told, _ = run_main(capsys, "segment", "--segment", "threshold", frame)
     assert status == 0
-    assert not Path("cs-stem-output/frame_figure.png").exists()
+    assert Path("cs-stem-output/frame_figure.png").read_bytes() != chain
     assert Path("cs-stem-output/frame_reconstruction.tif").exists()
-    for name in re.findall(r"(?:Table|Labels): +(\S+)", told):
+    for name in re.findall(r"(?:Figure|Table|Labels): +(\S+)", told):
         assert Path(name).exists()
-    assert told.count("cs-stem-output/frame_") == 2
+    assert told.count("cs-stem-output/frame_") == 3
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.resources import as_file, files
 from itertools import chain
@@ -17,7 +17,8 @@ from tqdm import tqdm
 from cs_recon import reconstruct, reconstructors
 from cs_recon.device import pick_device
 from cs_recon.io import provenance, read_frames, write_provenance
-from segmentation.cli.inputs import read_options, scans_of
+from segmentation.cli.fields import run_fields
+from segmentation.cli.inputs import frames_of, scans_of
 from segmentation.cli.movies import movie_options, refuse_movie_options, run_movie
 from segmentation.cli.options import analysis_option, frame_options, recon_options, scan_options, segment_options
 from segmentation.cli.words import describe, remark_on_pixels, say
@@ -34,7 +35,7 @@ from simulate.atomic import make_folder, output_folder
 from simulate.errors import InputError, check_ratio
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from segmentation.instances import Instances
     from segmentation.pipeline import Result
@@ -53,6 +54,9 @@ def add_commands(commands: Any) -> None:
     segment_options(parser)
     analysis_option(parser)
     movie_options(parser)
+    parser.add_argument(
+        "--separate", action="store_true", help="frames of a folder or stack are of different places: no movie"
+    )
     parser.set_defaults(func=_run)
 
     parser = commands.add_parser("reconstruct", help="compute the full image from a sparse scan")
@@ -62,7 +66,7 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("--hspy", action="store_true", help="write the image as HyperSpy's .hspy too (extra 'io')")
     parser.set_defaults(func=_reconstruct)
 
-    parser = commands.add_parser("segment", help="find and measure the particles of a full image")
+    parser = commands.add_parser("segment", help="find and measure the particles of full images")
     frame_options(parser)
     segment_options(parser)
     analysis_option(parser)
@@ -81,30 +85,61 @@ def add_commands(commands: Any) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     _check_methods(options)
+    if options.separate:
+        refuse_movie_options(options, "the frames are of different places")
+        _run_fields(options)
+        return
     scans = scans_of(options)
     first = next(scans)
     _remark_on_zeros(first)
     others = _others(scans)
     if others is None:
-        refuse_movie_options(options)
+        refuse_movie_options(options, "the file holds one frame")
     elif options.analysis:
-        raise InputError("--analysis is for one frame and the file holds a movie; leave it out")
+        raise InputError(
+            "--analysis is for one frame and the file holds a movie; leave it out, or add --separate if its frames are "
+            "of different places"
+        )
     with output_folder(options.out):
         if others is not None:
             run_movie(chain([first], others), options, _recon_choices(options), _segment_choices(options))
         else:
-            _run_frame(first, options)
+            with stages() as stage:
+                result, paths = _run_frame(first, options, stage, {})
+            say(report(result))
+            remark_on_pixels(result.table)
+            _say_lines(_analyse(result.instances, result.table, options))
+            say(f"\nFigure: {paths['figure']}\nTable:  {paths['table']}")
 
 
-def _run_frame(first: Measurement, options: argparse.Namespace) -> None:
-    for scan, progress in _with_progress([first]):
-        result = _chain(scan, options, progress)
-        progress("write")
-        paths = save(result, options.out, record=_record(options))
-        say(report(result))
-        remark_on_pixels(result.table)
+def _run_fields(options: argparse.Namespace) -> None:
+    failed: dict[str, str] = {}
+    scans = scans_of(options, failed)
+
+    def work(scan: Measurement, stage: Callable[[str], object], fields: dict[str, object]) -> pd.DataFrame:
+        result, _ = _run_frame(scan, options, stage, fields)
         _analyse(result.instances, result.table, options)
-        say(f"\nFigure: {paths['figure']}\nTable:  {paths['table']}")
+        return result.table
+
+    with output_folder(options.out):
+        run_fields(scans, failed, options, work, _recon_choices(options), _segment_choices(options))
+
+
+def _run_frame(
+    scan: Measurement, options: argparse.Namespace, stage: Callable[[str], object], fields: Mapping[str, object]
+) -> tuple[Result, dict[str, Path]]:
+    """Process a frame and write its result, with further fields for its provenance."""
+    result = run(
+        scan,
+        recon=options.recon,
+        segment=options.segment,
+        device=options.device,
+        recon_options=_recon_choices(options),
+        segment_options=_segment_choices(options),
+        stage=stage,
+    )
+    stage("write")
+    return result, save(result, options.out, record={**_record(options), **fields})
 
 
 def _remark_on_zeros(scan: Measurement) -> None:
@@ -128,28 +163,24 @@ def _failing(error: InputError) -> Iterator[Measurement]:
     yield  # a generator: the error comes when the frame is asked for
 
 
-def _analyse(instances: Instances, table: pd.DataFrame, options: argparse.Namespace) -> None:
+def _analyse(instances: Instances, table: pd.DataFrame, options: argparse.Namespace) -> list[str]:
+    """Write the analysis of a frame, if asked for, and return what to say of it."""
     if not options.analysis:
         for path in analysis_paths(options.out, file_stem(instances.name)).values():
             path.unlink(missing_ok=True)  # that of an earlier run would pass for this one's
-        return
+        return []
     from segmentation.analysis import describe_analysis, save_analysis
 
     sizes, arranged, paths = save_analysis(instances, table, options.out, file_stem(instances.name))
-    say(f"\n{describe_analysis(sizes, arranged)}")
-    say(f"Sizes: {paths['population_figure']}\nArrangement: {paths['dispersion_figure']}")
+    return [
+        f"\n{describe_analysis(sizes, arranged)}",
+        f"Sizes: {paths['population_figure']}\nArrangement: {paths['dispersion_figure']}",
+    ]
 
 
-def _chain(scan: Measurement, options: argparse.Namespace, progress: _Progress) -> Result:
-    return run(
-        scan,
-        recon=options.recon,
-        segment=options.segment,
-        device=options.device,
-        recon_options=_recon_choices(options),
-        segment_options=_segment_choices(options),
-        stage=progress,
-    )
+def _say_lines(lines: list[str]) -> None:
+    for line in lines:
+        say(line)
 
 
 def _reconstruct(options: argparse.Namespace) -> None:
@@ -161,10 +192,8 @@ def _reconstruct(options: argparse.Namespace) -> None:
 
 
 def _write_reconstructions(scans: list[Measurement], options: argparse.Namespace) -> None:
-    for scan, progress in _with_progress(scans):
-        progress("reconstruct")
+    for scan in tqdm(scans, unit="frame", leave=False):
         image = reconstruct(scan, options.recon, device=options.device, **_recon_choices(options))
-        progress("write")
         paths = save_reconstruction(image, options.out)
         hyperspy = paths["reconstruction"].with_suffix(".hspy")
         hyperspy.unlink(missing_ok=True)  # that of an earlier run would pass for this one's
@@ -180,28 +209,46 @@ def _write_reconstructions(scans: list[Measurement], options: argparse.Namespace
 
 def _segment(options: argparse.Namespace) -> None:
     _check_methods(options)
-    frames = read_frames(options.frame, **read_options(options))
-    with output_folder(options.out):
-        _write_particles(frames, options)
+    failed: dict[str, str] = {}
+    frames = frames_of(options.frame, options, failed)
+    first, second = next(frames, None), next(frames, None)
 
-
-def _write_particles(frames: list[Measurement], options: argparse.Namespace) -> None:
-    for frame, progress in _with_progress(frames):
-        progress("segment")
-        found = segment(frame, options.segment, device=options.device, **_segment_choices(options))
-        progress("measure")
-        table = measure(found)
-        progress("write")
-        paths = save_particles(found, table, options.out)
-        record = provenance(
-            segmentation={"method": found.method, **found.info}, summary=summary(table), **_record(options)
-        )
-        write_provenance(options.out / f"{file_stem(found.name)}_provenance.json", record)
-        figure = options.out / f"{file_stem(found.name)}_figure.png"
-        figure.unlink(missing_ok=True)  # that of an earlier 'run' shows other particles
-        say(f"{describe(table)}\nTable:  {paths['table']}\nLabels: {paths['labels']}")
-        remark_on_pixels(table)
+    def work(frame: Measurement, stage: Callable[[str], object], fields: dict[str, object]) -> pd.DataFrame:
+        found, table, _ = _segment_frame(frame, options, stage, fields)
         _analyse(found, table, options)
+        return table
+
+    with output_folder(options.out):
+        if first is None or second is not None or failed:
+            several = chain((frame for frame in (first, second) if frame is not None), frames)
+            run_fields(several, failed, options, work, {}, _segment_choices(options))
+            return
+        with stages() as stage:
+            found, table, paths = _segment_frame(first, options, stage, {})
+        say(f"{describe(table)}\nFigure: {paths['figure']}\nTable:  {paths['table']}\nLabels: {paths['labels']}")
+        remark_on_pixels(table)
+        _say_lines(_analyse(found, table, options))
+
+
+def _segment_frame(
+    frame: Measurement, options: argparse.Namespace, stage: Callable[[str], object], fields: Mapping[str, object]
+) -> tuple[Instances, pd.DataFrame, dict[str, Path]]:
+    """Find and measure the particles of a frame and write them, with further fields for their provenance."""
+    from segmentation.figures import particles_figure
+
+    stage("segment")
+    found = segment(frame, options.segment, device=options.device, **_segment_choices(options))
+    stage("measure")
+    table = measure(found)
+    stage("write")
+    paths = save_particles(found, table, options.out)
+    stem = file_stem(found.name)
+    paths["figure"] = options.out / f"{stem}_figure.png"
+    particles_figure(found, table, paths["figure"])
+    told = {"segmentation": {"method": found.method, **found.info}, "summary": summary(table)}
+    record = provenance(**told, **_record(options), **fields)
+    write_provenance(options.out / f"{stem}_provenance.json", record)
+    return found, table, paths
 
 
 def _demo(options: argparse.Namespace) -> None:
@@ -218,10 +265,9 @@ def _demo(options: argparse.Namespace) -> None:
     )
     path = scan_path("random", full.shape, 0.1, rng=0)
     scan = scan_frame(replace(full, name="demo"), path, peak_counts=50, rng=1)
-    with tqdm(total=len(STAGES), unit="stage", leave=False) as bar:
-        progress = _Progress(bar, 1)
-        result = run(scan, device=options.device, stage=progress)
-        progress("write")
+    with stages() as stage:
+        result = run(scan, device=options.device, stage=stage)
+        stage("write")
         paths = save(result, options.out, record={"demo": True, "seed": 0})
     say(report(result))
     true = truth["equivalent_diameter_nm"]
@@ -311,25 +357,17 @@ def _record(options: argparse.Namespace) -> dict[str, object]:
     return {"arguments": arguments, "seed": getattr(options, "seed", None)}
 
 
-class _Progress:
-    """A progress bar over the stages of one frame."""
+@contextmanager
+def stages() -> Iterator[Callable[[str], object]]:
+    """Show a progress bar over the stages of one frame; yield what is called with the name of each as it begins."""
+    with tqdm(total=len(STAGES), unit="stage", leave=False) as bar:
 
-    def __init__(self, bar: tqdm, frames: int) -> None:
-        self.bar, self.frames = bar, frames
+        def show(stage: str) -> None:
+            bar.set_description(stage)
+            bar.n = STAGES.index(stage)
+            bar.refresh()
 
-    def __call__(self, stage: str) -> None:
-        self.bar.set_description(stage)
-        if self.frames == 1:
-            self.bar.n = STAGES.index(stage)
-        self.bar.refresh()
-
-
-def _with_progress(scans: list[Measurement]):
-    single = len(scans) == 1
-    with tqdm(total=len(STAGES) if single else len(scans), unit="stage" if single else "frame", leave=False) as bar:
-        for scan in scans:
-            yield scan, _Progress(bar, len(scans))
-            bar.update(len(STAGES) - bar.n if single else 1)
+        yield show
 
 
 def report(result: Result) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cs_recon.io.read import SUFFIXES, iter_frames
+from cs_recon.io.read import SUFFIXES, ReadOptions, iter_frames
 from cs_recon.io.sparse import LIST_SUFFIXES
 from segmentation.cli.words import say
 from segmentation.pipeline import adaptive_measure, file_stem
@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from simulate.measurement import Measurement
 
 
-def scans_of(options: argparse.Namespace) -> Iterator[Measurement]:
+def scans_of(options: argparse.Namespace, failed: dict[str, str] | None = None) -> Iterator[Measurement]:
     """Yield the scans of a file, or of the files of a folder in the order of their numbers, sub-sampled if asked for.
 
-    The file is opened and its options are checked at once; frames are read as they are needed.
+    The file is opened and its options are checked at once; frames are read as they are needed. With `failed`, frames
+    are of different places, see `frames_of`.
     """
-    frames = frames_of(options.frame, options)
+    frames = frames_of(options.frame, options, failed)
     if options.ratio is None and options.peak_counts is None:
         return frames
     scheme, ratio = (options.scheme or "random", options.ratio) if options.ratio is not None else ("raster", 1.0)
@@ -39,22 +40,44 @@ def scans_of(options: argparse.Namespace) -> Iterator[Measurement]:
     )
 
 
-def frames_of(source: Path, options: argparse.Namespace) -> Iterator[Measurement]:
-    """Yield the frames of a file, or of the files of a folder in the order of their numbers."""
-    how = {"mask": options.mask, "coordinates": options.coordinates, **read_options(options)}
+def frames_of(source: Path, options: argparse.Namespace, failed: dict[str, str] | None = None) -> Iterator[Measurement]:
+    """Yield the frames of a file, or of the files of a folder in the order of their numbers.
+
+    With `failed`, frames are of different places: none is missing between two, and what is wrong with a file is noted
+    there under its name while the others go on.
+    """
+    how: ReadOptions = read_options(options)
+    if hasattr(options, "mask"):
+        how |= {"mask": options.mask, "coordinates": options.coordinates}
     folder = Path(source)
     if not folder.is_dir() or folder.suffix.lower() in SUFFIXES:
-        return iter_frames(folder, **how)
+        frames = iter_frames(folder, **how)
+        return frames if failed is None else _noted(frames, folder.name, failed)
     if folder.resolve() == Path(options.out).resolve():
         raise InputError(
             f"--out is {folder}, the folder the frames are read from, where results would pass for frames; "
             "expected another folder"
         )
     files = frame_files(folder)
+    if failed is not None:
+        return (frame for file in files for frame in _noted(_opened(file, how), file.name, failed))
     gap = missing_frame(files)
     if gap:
         say(f"Between {gap[0]} and {gap[1]} a frame is missing; they count as neighbours in time")
     return (frame for file in files for frame in iter_frames(file, **how))
+
+
+def _opened(file: Path, how: ReadOptions) -> Iterator[Measurement]:
+    """Yield the frames of a file that is opened when the first one is asked for."""
+    yield from iter_frames(file, **how)
+
+
+def _noted(frames: Iterator[Measurement], name: str, failed: dict[str, str]) -> Iterator[Measurement]:
+    """Yield frames up to the first that cannot be read, and note what is wrong with that."""
+    try:
+        yield from frames
+    except InputError as error:
+        failed[name] = str(error)
 
 
 def frame_files(folder: Path) -> list[Path]:
@@ -118,6 +141,6 @@ def _generators(seed: int) -> Iterator[list[np.random.Generator]]:
         yield [np.random.default_rng(part) for part in child.spawn(2)]
 
 
-def read_options(options: argparse.Namespace) -> dict[str, Any]:
+def read_options(options: argparse.Namespace) -> ReadOptions:
     """Return the command line's options of reading."""
     return {"pixel_size_nm": options.pixel_size_nm, "grey": options.grey, "signal": options.signal}

@@ -32,11 +32,11 @@ def movie_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def refuse_movie_options(options: argparse.Namespace) -> None:
-    """Raise `InputError` if one frame comes with options of movies."""
+def refuse_movie_options(options: argparse.Namespace, why: str) -> None:
+    """Raise `InputError` if what is no movie, for this reason, comes with options of movies."""
     for name in ("temporal", "video", "frame_interval_s", "max_step_px"):
         if getattr(options, name) not in (None, False):
-            raise InputError(f"--{name.replace('_', '-')} is for movies and the file holds one frame; leave it out")
+            raise InputError(f"--{name.replace('_', '-')} is for movies and {why}; leave it out")
 
 
 def run_movie(
