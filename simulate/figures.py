@@ -27,9 +27,14 @@ if TYPE_CHECKING:
 
 PICTURE_SUFFIXES = (".png", ".svg", ".pdf", ".jpg", ".tif")
 UNSCANNED = "#1c2330"
-ORDER_COLOURS = "plasma"
-BARS = "#0072b2"
+ORDER_COLOURS, DARKEST = "plasma", 0.35
+"""The colours of time, from the first that stands out from pixels that were not scanned."""
+# Okabe and Ito's, told apart by all kinds of colour vision.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
+MARKERS = "osD^vP*X"
+BARS = COLOURS[0]
 STYLE: dict[Any, Any] = {
+    "axes.prop_cycle": f"cycler(color={list(COLOURS)})",
     "font.size": 8,
     "axes.titlesize": 8,
     "figure.titlesize": 9,
@@ -63,11 +68,15 @@ def mask_spectrum(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 def draw_path(axes: Axes, path: ScanPath) -> None:
     """Draw the scanned pixels in the colour of the time at which the beam comes first, dark to light."""
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
+    colours = ListedColormap(colormaps[ORDER_COLOURS](np.linspace(DARKEST, 1, 256)))
     order = np.full(path.shape, np.nan)
     # The last assignment stays, so going backwards keeps each pixel's first visit.
     order[path.rows[::-1], path.cols[::-1]] = path.starts_us[::-1]
     axes.set_facecolor(UNSCANNED)
-    axes.imshow(order, cmap=ORDER_COLOURS, interpolation="nearest")
+    axes.imshow(order, cmap=colours, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
 
@@ -123,12 +132,12 @@ def schemes_figure(
             scan = scan_path(entry.name, shape, ratio, rng=seed, dwell_us=dwell_us, hardware=hardware, prior=prior)
             left.axis("on")
             draw_path(left, scan)
-            left.set_title(f"{entry.name}\n{scan.ratio:.1%} in {scan.frame_time_ms:.1f} ms")
+            left.set_title(f"{entry.name}\n{100 * scan.ratio:.3g} % in {scan.frame_time_ms:.1f} ms")
             right.axis("on")
             draw_spectrum(right, scan.mask)
-            right.set_title(f"\nway of {scan.travel_px:.0f} px")
+            right.set_title(f"\nway of {scan.travel_px:,.0f} px")
         figure.suptitle(
-            f"Scan schemes at {ratio:.0%} of {shape[0]} x {shape[1]} pixels, {dwell_us:g} µs dwell: "
+            f"Scan schemes at {100 * ratio:.3g} % of {shape[0]} x {shape[1]} pixels, {dwell_us:g} µs dwell: "
             "scanned pixels from first (dark) to last (light),\n"
             "and the mask's power spectrum (black 0.01, white 100 times that of white noise)"
         )
@@ -142,13 +151,15 @@ def draw_scan_figure(scan: ScanPath, path: str | os.PathLike[str]) -> Path:
     with canvas((11, 4), path) as figure:
         order, landing, spectrum = figure.subplots(1, 3)
         draw_path(order, scan)
-        order.set_title(f"{scan.scheme}: {scan.ratio:.2%} in {scan.frame_time_ms:.4g} ms, first (dark) to last (light)")
+        order.set_title(
+            f"{scan.scheme}: {100 * scan.ratio:.3g} % in {scan.frame_time_ms:.4g} ms,\nfirst (dark) to last (light)"
+        )
         landing.hist(off, bins=60, color=BARS, log=True)
-        landing.set_title(f"beam beside its target: {scan.landing_error_px:.3g} px (rms)")
+        landing.set_title(f"\nbeam beside its target: {scan.landing_error_px:.3g} px (rms)")
         landing.set_xlabel("distance (px)")
         landing.set_ylabel("visits")
         draw_spectrum(spectrum, scan.mask)
-        spectrum.set_title("mask's power spectrum, 0.01 to 100 times white noise")
+        spectrum.set_title("mask's power spectrum,\n0.01 to 100 times white noise")
     return Path(path)
 
 

@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 
 import cs_recon
 import simulate
 from segmentation.cli import main
 from segmentation.cli.main import _parser as command_line_parser
-from simulate.figures import mask_spectrum, schemes_figure
+from simulate.figures import UNSCANNED, draw_path, mask_spectrum, schemes_figure
 from simulate.scan_text import read_info
 
 SMALL = ["--n-particles", "4", "--diameter-nm", "8"]
@@ -277,6 +279,20 @@ def test_what_is_wrong_in_a_file_is_named(here, capsys, text, words):
 def test_the_gallery_draws_every_scheme(here):
     picture = schemes_figure(here / "all.png", shape=(32, 32), ratio=0.2)
     assert picture.stat().st_size > 30_000
+
+
+def test_the_order_of_a_scan_is_seen_from_its_first_pixel_on():
+    axes = Figure().subplots()
+    draw_path(axes, simulate.scan_path("raster", (8, 8), 0.5))
+    first, *_, last = (_luminance(colour) for colour in axes.images[0].get_cmap()(np.linspace(0, 1, 256)))
+    assert (first + 0.05) / (_luminance(to_rgb(UNSCANNED)) + 0.05) > 2
+    assert (last + 0.05) / (first + 0.05) > 4
+
+
+def _luminance(colour):
+    """WCAG's relative luminance."""
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour[:3]]
+    return np.dot(linear, (0.2126, 0.7152, 0.0722))
 
 
 def test_a_masks_spectrum_is_one_for_independent_pixels_and_peaks_for_a_grid():

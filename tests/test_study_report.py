@@ -31,7 +31,7 @@ from segmentation.study import (
 )  # fmt: skip
 from segmentation.study.config import study_record
 from segmentation.study.curves import findings
-from segmentation.study.report_figures import COLOURS, draw_curves, draw_smallest, panel_schemes
+from segmentation.study.report_figures import COLOURS, SCORE_LIMITS, draw_curves, draw_smallest, panel_schemes
 from segmentation.study.store import RowStore
 from simulate import InputError, SceneConfig
 
@@ -378,4 +378,6 @@ def test_bands_of_few_frames_do_not_stretch_the_axis_of_a_score():
     figure = Figure(layout="constrained")
     table = draw_curves(figure, rows.assign(y=rows["y"].clip(0, 1)), "y", "score")
     assert table["high"].max() > 1.5
-    assert figure.axes[0].get_ylim() == (-0.05, 1.05)
+    assert figure.axes[0].get_ylim() == SCORE_LIMITS
+    drawn = figure.axes[0].collections[0].get_paths()[0].vertices[:, 1]
+    assert (drawn.min(), drawn.max()) == (0, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from segmentation.bench.compare import AP
 from segmentation.bench.frames import LabelledFrame
 from segmentation.scores import score
 from segmentation.visibility import visible
-from simulate.figures import canvas
+from simulate.figures import MARKERS, canvas
 from simulate.materials import MATERIALS, MODES
 from simulate.scenes import SceneConfig, make_scene
 from simulate.support import Support
@@ -124,19 +125,22 @@ def robustness_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 def robustness_figure(rows: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     """Draw a curve a model for every knob: the mean over frames, and its standard error as a band."""
-    with canvas((11, 7), path) as figure:
+    with canvas((9, 6.4), path) as figure:
         grid: Any = figure.subplots(2, 2, sharey=True)
         for axes, knob in zip(grid.flat, KNOBS, strict=True):
             part: Any = rows[rows["knob"] == knob.name]
-            for model, own in part.groupby("model", sort=False):
+            for (model, own), marker in zip(part.groupby("model", sort=False), cycle(MARKERS), strict=False):
                 grouped = own.groupby("value")[AP]
                 mean, error = grouped.mean(), grouped.sem().fillna(0)
-                (line,) = axes.plot(mean.index, mean, "o-", ms=4, label=model)
+                (line,) = axes.plot(mean.index, mean, marker=marker, ms=4, label=model)
                 axes.fill_between(mean.index, mean - error, mean + error, color=line.get_color(), alpha=0.15, lw=0)
             if knob.log:
                 axes.set_xscale("log")
-            axes.set(xlabel=knob.label, ylim=(0, 1.02))
+                axes.minorticks_off()
+            # Where there are points, in figures that need no powers of ten.
+            axes.set_xticks(knob.values, [f"{value:g}" for value in knob.values])
+            axes.set(xlabel=knob.label, ylim=(-0.02, 1.02))
             axes.grid(alpha=0.3)
         for axes in grid[:, 0]:
             axes.set_ylabel("AP at IoU 0.5: TP / (TP + FP + FN)")
-        grid.flat[0].legend(frameon=False, fontsize=9)
+        figure.legend(*grid.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)

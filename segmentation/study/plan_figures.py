@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from segmentation.study.plans import DOSE
-from segmentation.study.report_figures import COLOURS, draw_examples
-from simulate.figures import canvas
+from segmentation.study.report_figures import draw_examples, draw_legend
+from simulate.figures import COLOURS, canvas
 
 if TYPE_CHECKING:
     import os
@@ -39,7 +39,7 @@ def tradeoff_figure(plan: Plan, path: str | os.PathLike[str]) -> Path:
         `path`.
     """
     targets = plan.wish.targets
-    with canvas((6.2 * len(targets), 4.4), path) as figure:
+    with canvas((6.2 * len(targets), 5.0), path) as figure:
         panels = np.atleast_1d(figure.subplots(1, len(targets)))
         for axes, target in zip(panels, targets, strict=True):
             for index, way in enumerate(plan.ways[: len(COLOURS)]):
@@ -51,7 +51,11 @@ def tradeoff_figure(plan: Plan, path: str | os.PathLike[str]) -> Path:
             axes.set(xscale="log", xlabel=_cost_label(plan), ylabel=f"mean {target.metric.replace('_', ' ')}")
             axes.grid(color="0.93")
             axes.set_axisbelow(True)
-        panels[-1].legend(fontsize=8, frameon=False)
+            # Not below an error of none, nor above a score of all.
+            room = 0.03 * (target.kind.high - target.kind.low)
+            low, high = axes.get_ylim()
+            axes.set_ylim(max(low, target.kind.low - room), min(high, target.kind.high + room))
+        draw_legend(figure)
     return Path(path)
 
 

@@ -172,9 +172,9 @@ def _accuracy(page: _Page, good: Any) -> None:
     page.table("accuracy", table)
     imaged: Any = plain[plain["psnr_db"].notna()]
     if len(imaged):
-        # Whoever looks at a reconstruction, it is the same one: each is drawn once.
+        # Whoever looks at a reconstruction, it is the same one: each is drawn once, by its own name.
         way = ["segmenter", "mapping"]
-        imaged = imaged[(imaged[way] == imaged.groupby("recon")[way].transform("first")).all(axis=1)]
+        imaged = imaged[(imaged[way] == imaged.groupby("recon")[way].transform("first")).all(axis=1)].assign(model="")
         caption = "PSNR of the reconstruction against sampling ratio."
         page.figure("psnr", size, caption, lambda f: draw_curves(f, imaged, "psnr_db", "PSNR (dB)"))
     told = falls(_to_the_full_scan(table), "ratio", ["scheme", "peak_counts", "recon", "model"])

@@ -8,6 +8,7 @@ import numpy as np
 
 from segmentation.figures import outline_overlay, sampled_frame
 from segmentation.study.curves import bands
+from simulate.figures import COLOURS, MARKERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
     from segmentation.study.evaluate import Example
 
-# Okabe and Ito's, told apart by all kinds of colour vision.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
-MARKERS = "osD^vP*X"
 DASHES: tuple[Any, ...] = (
     "-",
     (0, (5, 3)),
@@ -32,6 +30,8 @@ DASHES: tuple[Any, ...] = (
 )
 """Line styles, in the order in which they are drawn: of curves that coincide, each shows in the gaps of those above."""
 DOSE_COLOURS = ("#440154", "#31688e", "#35b779", "#b8860b", "#d55e00", "#999999")
+SCORE_LIMITS = (-0.03, 1.03)
+"""Of the axis of a score from 0 to 1: with the room that markers at its ends need."""
 
 
 def draw_curves(figure: Figure, rows: pd.DataFrame, column: str, label: str) -> pd.DataFrame:
@@ -44,23 +44,26 @@ def draw_curves(figure: Figure, rows: pd.DataFrame, column: str, label: str) -> 
     doses = sorted(set(plain["peak_counts"]))
     table: Any = bands(plain, column, ["scheme", "ratio", "peak_counts", "recon", "model"])
     ways = list(dict.fromkeys(zip(table["recon"], table["model"], strict=True)))
+    is_score = table["mean"].between(0, 1).all()
+    # Few frames' bands reach further than a score can.
+    drawn = table.assign(low=table["low"].clip(0, 1), high=table["high"].clip(0, 1)) if is_score else table
+    # Bands that lie over each other stay as light as one.
+    alpha = min(0.14, 0.36 / max(len(ways), 1))
     panels = figure.subplots(len(schemes), len(doses), squeeze=False, sharex=True, sharey=True)
     for axes, (scheme, dose) in zip(panels.ravel(), [(s, d) for s in schemes for d in doses], strict=True):
-        here = _of_panel(table[table["peak_counts"] == dose], scheme)
+        here = _of_panel(drawn[drawn["peak_counts"] == dose], scheme)
         for index, way in enumerate(ways):
             curve = here[(here["recon"] == way[0]) & (here["model"] == way[1])].sort_values("ratio")
-            _band_line(axes, 100 * curve["ratio"], curve, index, way_name(*way))
-        axes.set_title(f"{scheme}, {dose:g} counts" if dose else f"{scheme}, no noise")
+            _band_line(axes, 100 * curve["ratio"], curve, index, way_name(*way), alpha)
+        axes.set_title(f"{scheme}, {_dose_name(dose)}")
         _ratio_axis(axes, table["ratio"])
     for axes in panels[-1]:
         axes.set_xlabel("sampled (%)")
     for axes in panels[:, 0]:
         axes.set_ylabel(label)
-    if table["mean"].between(0, 1).all():
-        # A score: few frames' bands reach further than it can.
-        low, high = panels[0, 0].get_ylim()
-        panels[0, 0].set_ylim(max(low, -0.05), min(high, 1.05))
-    _legend(figure, panels[0, 0])
+    if is_score:
+        panels[0, 0].set_ylim(SCORE_LIMITS)
+    draw_legend(figure)
     return table
 
 
@@ -78,20 +81,21 @@ def draw_equal_cost(figure: Figure, compared: pd.DataFrame, label: str) -> None:
                 curve = curve.sort_values("paired_ratio")
                 colour = DOSE_COLOURS[doses.index(dose) % len(DOSE_COLOURS)]
                 x = 100 * curve["paired_ratio"]
-                axes.plot(x, curve["sparse"], "o-", color=colour, markersize=4, label=f"sparse, {dose:g} counts")
+                axes.plot(x, curve["sparse"], "o-", color=colour, markersize=4, label=f"sparse, {_dose_name(dose)}")
                 axes.plot(x, curve["full"], "s--", color=colour, markersize=4, mfc="white",
-                          label=f"full scan of the same cost, {dose:g}")  # fmt: skip
+                          label=f"full scan of the same cost as {_dose_name(dose)}")  # fmt: skip
                 # The interval of the paired difference, taken off the sparse curve, lies about the full scan's: where
                 # the sparse one is outside of it, the two differ.
-                axes.fill_between(x, curve["sparse"] - curve["high"], curve["sparse"] - curve["low"], color=colour,
-                                  alpha=0.13, linewidth=0)  # fmt: skip
-            axes.set(title=f"{scheme}, same {pairing}", ylim=(-0.05, 1.05))
+                low, high = ((curve["sparse"] - curve[end]).clip(0, 1) for end in ("high", "low"))
+                axes.fill_between(x, low, high, color=colour, alpha=0.13, linewidth=0,
+                                  label=f"95 % interval of the difference, {_dose_name(dose)}")  # fmt: skip
+            axes.set(title=f"{scheme}, same {pairing}", ylim=SCORE_LIMITS)
             _ratio_axis(axes, compared["paired_ratio"])
     for axes in panels[-1]:
         axes.set_xlabel("sampled by the sparse scan (%)")
     for axes in panels[:, 0]:
         axes.set_ylabel(label)
-    _legend(figure, panels[0, 0])
+    draw_legend(figure, groups=len(doses))
 
 
 def draw_smallest(figure: Figure, smallest: pd.DataFrame) -> None:
@@ -106,13 +110,14 @@ def draw_smallest(figure: Figure, smallest: pd.DataFrame) -> None:
             colour = DOSE_COLOURS[doses.index(dose) % len(DOSE_COLOURS)]
             x = 100 * curve["ratio"]
             axes.fill_between(x, curve["low"], curve["high"], color=colour, alpha=0.13, linewidth=0)
-            axes.plot(x, curve["diameter_px"], "o-", color=colour, markersize=4, label=f"{dose:g} counts")
+            axes.plot(x, curve["diameter_px"], "o-", color=colour, markersize=4, label=_dose_name(dose))
             bound = curve[curve["limit"] != ""]
-            axes.plot(100 * bound["ratio"], bound["diameter_px"], "o", mfc="white", color=colour, markersize=4)
+            axes.plot(100 * bound["ratio"], bound["diameter_px"], "o", mfc="white", color=colour, markersize=4,
+                      label=f"{_dose_name(dose)}: beyond the sizes there were" if len(bound) else None)  # fmt: skip
         axes.set(xlabel="sampled (%)", title=scheme)
         _ratio_axis(axes, smallest["ratio"])
-    panels[0].set_ylabel("half are found from a diameter of (px)")
-    _legend(figure, panels[0])
+    panels[0].set_ylabel("diameter from which half are found (px)")
+    draw_legend(figure)
 
 
 def draw_examples(figure: Figure, examples: Sequence[tuple[str, Example]]) -> None:
@@ -141,7 +146,30 @@ def panel_schemes(table: pd.DataFrame) -> list[str]:
 
 def way_name(recon: str, model: str) -> str:
     """Return a way from scan to particles in words."""
-    return f"{recon} > {model}" if recon else model
+    return " > ".join(part for part in (recon, model) if part)
+
+
+def draw_legend(figure: Figure, *, groups: int = 1) -> None:
+    """Draw one legend of all panels below them, where it covers no data.
+
+    Of `groups` equally many curves, which were drawn group by group, each stands in one column.
+    """
+    named: dict[str, Any] = {}
+    for axes in figure.axes:
+        handles, names = axes.get_legend_handles_labels()
+        named = dict(zip(names, handles, strict=True)) | named
+    # A letter of this size is about a sixteenth of an inch wide, and a line with its gaps as wide as twelve.
+    widest = (max(map(len, named), default=0) + 12) / 16
+    fitting = int(np.clip(figure.get_figwidth() / widest, 1, 3 if groups == 1 else groups))
+    columns = fitting if groups == 1 else max(count for count in range(1, fitting + 1) if groups % count == 0)
+    figure.legend(
+        named.values(), named.keys(), loc="outside lower center", ncols=columns, frameon=False, fontsize=8,
+        handlelength=4,
+    )  # fmt: skip
+
+
+def _dose_name(dose: float) -> str:
+    return f"{dose:g} counts" if dose else "no noise"
 
 
 def _of_panel(table: Any, scheme: str) -> Any:
@@ -149,9 +177,9 @@ def _of_panel(table: Any, scheme: str) -> Any:
     return table[(table["scheme"] == scheme) | ((table["scheme"] == "raster") & (table["ratio"] == 1))]
 
 
-def _band_line(axes: Axes, x: Any, curve: pd.DataFrame, index: int, name: str) -> None:
+def _band_line(axes: Axes, x: Any, curve: pd.DataFrame, index: int, name: str, alpha: float) -> None:
     colour, marker, dashes = (kinds[index % len(kinds)] for kinds in (COLOURS, MARKERS, DASHES))
-    axes.fill_between(x, curve["low"], curve["high"], color=colour, alpha=0.12, linewidth=0)
+    axes.fill_between(x, curve["low"], curve["high"], color=colour, alpha=alpha, linewidth=0)
     axes.plot(
         x, curve["mean"], marker=marker, markersize=4, color=colour, linestyle=dashes, linewidth=1.4, label=name,
         zorder=2 + DASHES.index(dashes) / 10,
@@ -164,11 +192,4 @@ def _ratio_axis(axes: Axes, ratios: Any) -> None:
     axes.set_xticks(at, [f"{value:.3g}" for value in at])
     axes.minorticks_off()
     axes.grid(color="0.93")
-
-
-def _legend(figure: Figure, axes: Axes) -> None:
-    handles, names = axes.get_legend_handles_labels()
-    # A letter of this size is about a sixteenth of an inch wide, and a line with its gaps as wide as twelve.
-    widest = (max(map(len, names), default=0) + 12) / 16
-    columns = int(np.clip(figure.get_figwidth() / widest, 1, 3))
-    figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False, fontsize=8, handlelength=4)
+    axes.set_axisbelow(True)
