@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segmentation.figures import BARS, OUTLINE, STYLE
+from segmentation.figures import BARS, OUTLINE, STYLE, draw_scale_bar
 from segmentation.instances import Instances, as_instances, compact_labels
 from segmentation.population_fits import distribution
 from simulate.atomic import atomic_path
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from segmentation.population import Population
 
 _DPI = 150
+_LINES = {"d10": ":", "d50": "-", "d90": "--"}
+_EXTEND = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
+_PARAMETERS = {
+    "log-normal": "geometric mean {location:.3g} {unit}, geometric SD {scale:.3g}",
+    "normal": "mean {location:.3g} {unit}, SD {scale:.3g} {unit}",
+    "weibull": "scale {location:.3g} {unit}, shape {scale:.3g}",
+}
 
 
 def draw_sizes(axes: Axes, found: Population) -> None:
@@ -40,19 +47,18 @@ def draw_sizes(axes: Axes, found: Population) -> None:
         low, high = axes.get_xlim()
         x = np.linspace(max(low, 1e-9), high, 400)
         density = distribution(str(best.name), float(best["location"]), float(best["scale"])).pdf(x)
-        label = f"{best.name}: {best['location']:.3g}, {best['scale']:.3g} (KS {best['ks']:.2g})"
+        parameters = _PARAMETERS[str(best.name)].format(**best, unit=found.unit)
+        label = f"{best.name}: {parameters} (KS {best['ks']:.2g})"
         axes.plot(x, density, color=OUTLINE, lw=1.8, label=label)
-    for name in ("d10", "d50", "d90"):
+    for name, line in _LINES.items():
         value, start, stop = found.statistics.loc[name].to_numpy(dtype=np.float64)
-        axes.axvline(value, color="black", lw=1.2 if name == "d50" else 0.8, ls="-" if name == "d50" else "--")
+        label = f"{name.upper()}: {value:.3g} {found.unit}"
         if np.isfinite(start):
-            axes.axvspan(start, stop, color="black", alpha=0.12, lw=0)
-        text = axes.text(value, 0.995, f" {name.upper()} {value:.3g}", rotation=90, va="top", ha="right", fontsize=8.5)
-        text.set_transform(axes.get_xaxis_transform())
-    if len(found.fits):
-        # Above the histogram, so that the fit is not hidden behind its own name.
-        axes.set_ylim(top=1.3 * axes.get_ylim()[1])
-        axes.legend(frameon=False, loc="upper right", bbox_to_anchor=(1.0, 0.88), fontsize=9)
+            axes.axvspan(start, stop, color="black", alpha=0.1, lw=0, zorder=0)
+            label += f" (grey: {start:.3g} to {stop:.3g})"
+        axes.axvline(value, color="black", lw=1.2, ls=line, label=label)
+    # Below the histogram, so that it covers neither bars nor lines.
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, -0.14), fontsize=8.5, borderpad=0, borderaxespad=0)
     axes.set_title(
         f"{found.sizes.size:,} whole particles ({found.touching_border:,} cut), N eff. {found.effective_n:.0f}"
     )
@@ -75,6 +81,7 @@ def draw_shape_map(axes: Axes, instances: Instances | ArrayLike, table: pd.DataF
     color_map = colormaps["viridis"].with_extremes(bad="0.93")
     finite = values[np.isfinite(values)]
     low, high = np.percentile(finite, [2, 98]) if finite.size else (0.0, 1.0)
+    beyond = (finite.min(initial=low) < low, finite.max(initial=high) > high)
     image = axes.imshow(
         shown,
         cmap=color_map,
@@ -84,9 +91,10 @@ def draw_shape_map(axes: Axes, instances: Instances | ArrayLike, table: pd.DataF
         vmax=high,
     )
     axes.set_axis_off()
-    axes.set_title(column)
+    axes.set_title(column.replace("_", " "))
+    draw_scale_bar(axes, particles.pixel_size_nm, particles.shape, colour="black")
     if axes.figure is not None and finite.size:
-        bar = axes.figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02, extend="both")
+        bar = axes.figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02, extend=_EXTEND[beyond])
         bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
 
 
@@ -126,11 +134,15 @@ def population_figure(
     from matplotlib.figure import Figure
 
     with mpl.rc_context({**STYLE, "axes.spines.left": True}):
-        figure = Figure(figsize=(5.2 * (1 + len(columns)), 4.6), layout="constrained")
-        panels = np.atleast_1d(figure.subplots(1, 1 + len(columns)))
-        draw_sizes(panels[0], found)
-        for axes, column in zip(panels[1:], columns, strict=True):
-            draw_shape_map(axes, instances, table, column)
+        figure = Figure(figsize=(5.2 * (1 + len(columns)), 5.0), layout="constrained")
+        # Apart, so that the room for the histogram's legend is not taken from the maps.
+        widths = (1, len(columns)) if columns else (1,)
+        parts: Any = figure.subfigures(1, len(widths), squeeze=False, width_ratios=widths)
+        sizes, *maps = parts[0]
+        draw_sizes(sizes.subplots(), found)
+        for part in maps:
+            for axes, column in zip(np.atleast_1d(part.subplots(1, len(columns))), columns, strict=True):
+                draw_shape_map(axes, instances, table, column)
         with atomic_path(path) as temporary:
             figure.savefig(temporary, dpi=_DPI)
     return Path(path)

@@ -1,13 +1,18 @@
 """Population statistics against closed forms: weights, percentiles, fits and the coverage of their intervals."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from scipy import stats
 
+from segmentation.instances import Instances
 from segmentation.measure import measure
 from segmentation.population import border_weights, population, weighted_quantiles
-from segmentation.population_figures import population_figure
+from segmentation.population_figures import draw_shape_map, draw_sizes, population_figure
 from segmentation.population_fits import distribution, fit_distributions
 from simulate import InputError
 
@@ -115,6 +120,38 @@ def test_few_particles_are_told_of_and_drawn(kind, count, whole, tmp_path):
     assert np.isnan(found.statistics["low"]).all()
     assert np.isnan(found.statistics.loc["d50", "value"]) == (whole == 0)
     assert population_figure(labels, table, found, tmp_path / "sizes.png").stat().st_size > 1000
+
+
+def test_the_legend_of_sizes_covers_nothing_and_tells_units():
+    rng = np.random.default_rng(0)
+    found = population(table_of(rng.lognormal(2, 0.2, 60), side=0), (500, 500), n_resamples=50, rng=rng)
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
+    draw_sizes(axes, found)
+    FigureCanvasAgg(figure).draw()
+    box = axes.get_legend().get_window_extent()
+    assert box.y1 < axes.xaxis.label.get_window_extent().y0
+    assert box.y0 >= 0
+    assert box.x1 <= figure.bbox.width
+    fit, *lines = (text.get_text() for text in axes.get_legend().get_texts())
+    assert re.match(rf"log-normal: geometric mean \S+ {found.unit}, geometric SD", fit)
+    assert [line[:3] for line in lines] == ["D10", "D50", "D90"]
+    assert all(re.search(rf"\d {found.unit} \(grey: \S+ to \S+\)", line) for line in lines)
+
+
+def test_maps_of_shape_have_a_scale_bar_and_arrows_only_where_values_lie_beyond():
+    labels = np.zeros((60, 80), int)
+    for number in range(5):
+        labels[10:20, 10 * number : 10 * number + 5 + number % 2] = number + 1
+    table = measure(Instances(labels, pixel_size_nm=0.5))
+    for values, extend in (([1, 1, 1, 1, 1], "neither"), ([1, 2, 3, 4, 5], "both")):
+        figure = Figure()
+        axes = figure.subplots()
+        draw_shape_map(axes, Instances(labels, pixel_size_nm=0.5), table.assign(aspect_ratio=values), "aspect_ratio")
+        assert axes.get_title(loc="center") == "aspect ratio"
+        assert [text.get_text() for text in axes.texts] == ["10 nm"]
+        assert axes.patches[0].get_width() == 20
+        assert axes.images[0].colorbar.extend == extend
 
 
 def test_frames_without_particles_count_if_told():
