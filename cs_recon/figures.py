@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,7 @@ from scipy.stats import norm
 
 from cs_recon.metrics import psnr
 from simulate.errors import InputError
-from simulate.figures import UNSCANNED
+from simulate.figures import COLOURS, UNSCANNED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,7 +60,7 @@ def draw_methods(
     if not results:
         raise InputError("got no reconstructions to draw; expected at least one")
     low, high = np.percentile(results[0].image if truth is None else truth, (0.5, 99.5))
-    panels = [(f"scan\n{scan.ratio:.1%} of the pixels", np.where(scan.mask, scan.values, np.nan))]
+    panels = [(f"scan\n{100 * scan.ratio:.3g} % of the pixels", np.where(scan.mask, scan.values, np.nan))]
     if truth is not None:
         panels.append(("truth\n", truth))
     panels += [(f"{one.method}\n{_quality(one, truth)}", one.image) for one in results]
@@ -100,15 +101,17 @@ def draw_sigma(figure: Figure, result: Reconstruction, truth: NDArray) -> None:
         axis.imshow(image, cmap=colours, vmin=limits[0], vmax=limits[1], interpolation="nearest")
         axis.set_title(title)
         axis.set_axis_off()
+    bar = figure.colorbar(axes[2].images[0], ax=list(axes[1:3]), location="bottom", shrink=0.6, extend="max")
+    bar.set_label("in the unit of the image")
     draw_reliability(axes[3], {"all pixels": [(result, truth)]})
 
 
 def draw_reliability(axes: Axes, groups: Mapping[str, Sequence[tuple[Reconstruction, NDArray]]]) -> None:
     """Draw the share of pixels within intervals against what they promise, for named groups of results and truths."""
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
-    for name, pairs in groups.items():
+    for (name, pairs), colour in zip(groups.items(), cycle(COLOURS), strict=False):
         found = np.mean([interval_coverage(one, truth) for one, truth in pairs], axis=0)
-        axes.plot(LEVELS, found, label=name, linewidth=1.3)
+        axes.plot(LEVELS, found, label=name, color=colour, linewidth=1.3)
     axes.set(xlabel="promised", ylabel="share of pixels within", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.set_title("intervals")
     axes.legend(frameon=False, fontsize=7)
