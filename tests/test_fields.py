@@ -195,8 +195,16 @@ def test_frames_that_are_done_are_not_done_again(capsys, tmp_path, scene, monkey
     (out / "a_particles.parquet").write_bytes(b"damaged")
     assert run_main(capsys, *arguments)[0] == 0
     assert seen == ["b", "a"]
-    assert run_main(capsys, *arguments, "--pixel-size-nm", 0.5)[0] == 0
-    assert seen == ["b", "a", "a", "b"]
+    (out / "b_labels.tif").unlink()
+    assert run_main(capsys, *arguments)[0] == 0
+    assert seen == ["b", "a", "b"]
+    seen.clear()
+    assert run_main(capsys, *arguments, "--pixel-size-nm", 0.5, "--analysis")[0] == 0
+    assert seen == ["a", "b"]
+    (out / "b_neighbours.csv").unlink()  # as of a run that was killed before
+    assert run_main(capsys, *arguments, "--pixel-size-nm", 0.5, "--analysis")[0] == 0
+    assert seen == ["a", "b", "b"]
+    assert (out / "b_neighbours.csv").is_file()
 
 
 def test_a_stack_with_a_name_of_another_files_results_loses_neither(capsys, tmp_path, scene):

@@ -246,7 +246,8 @@ def _segment_frame(
     paths["figure"] = options.out / f"{stem}_figure.png"
     particles_figure(found, table, paths["figure"])
     told = {"segmentation": {"method": found.method, **found.info}, "summary": summary(table)}
-    record = provenance(**told, **_record(options), **fields)
+    files = {name: path.name for name, path in paths.items()}
+    record = provenance(**told, files=files, **_record(options), **fields)
     write_provenance(options.out / f"{stem}_provenance.json", record)
     return found, table, paths
 

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from segmentation.cli.words import count, describe, remark_on_pixels, say
 from segmentation.fields import FieldOfView, save_fields
+from segmentation.output import analysis_paths
 from segmentation.pipeline import file_stem, frame_digest, means
 from simulate.atomic import sole_writer
 from simulate.errors import InputError
@@ -18,7 +19,6 @@ from simulate.errors import InputError
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     from simulate.measurement import Measurement
 
@@ -62,7 +62,7 @@ def run_fields(
                 if stem in stems:
                     raise InputError("another frame's results have its name; expected names that differ")
                 stems.add(stem)
-                table = _done(options.out, stem, key)
+                table = _done(options, stem, key)
                 if table is None:
                     table = work(scan, bar.set_description, {"fingerprint": key})
             except InputError as error:
@@ -85,13 +85,18 @@ def run_fields(
         )
 
 
-def _done(out: Path, stem: str, key: str) -> pd.DataFrame | None:
+def _done(options: argparse.Namespace, stem: str, key: str) -> pd.DataFrame | None:
     """Return the table of a frame that an earlier run has finished, from the same scan by the same means."""
+    # Absolute: a folder "s3:scans" would be taken for an address.
+    out = options.out.absolute()
     try:
         record = json.loads((out / f"{stem}_provenance.json").read_text(encoding="utf-8"))
-        # Absolute: a folder "s3:scans" would be taken for an address.
-        return pd.read_parquet(out.absolute() / f"{stem}_particles.parquet") if record["fingerprint"] == key else None
-    except (OSError, ValueError, KeyError, TypeError):
+        files = [out / name for name in record["files"].values()]
+        # The analysis is written last: a run may have been killed before it.
+        files += analysis_paths(out, stem).values() if options.analysis else []
+        whole = record["fingerprint"] == key and all(file.is_file() for file in files)
+        return pd.read_parquet(out / f"{stem}_particles.parquet") if whole else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # there is none, or a damaged one: computed again
 
 
