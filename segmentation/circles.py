@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 GAP_PX, REACH_PX = 2.0, 5.0
 """The ring of a particle's local background: beyond the blurred rim, and near."""
+_TIE = 1e-6
+"""Distances that differ by less than this share are equal."""
 
 
 def inscribed_diameters(
@@ -22,8 +24,9 @@ def inscribed_diameters(
     The distance to the nearest pixel centre outside is refined between pixels along rows and columns (it rises by at
     most one step a step, so that the two slopes beside its largest value meet at the peak; the lower of
     both counts). The outline lies half a pixel this side of that pixel, in the direction :math:`u` towards it
-    :math:`\frac12 \max(\lvert u_x \rvert a_x, \lvert u_y \rvert a_y)`. Rectangles of pixels are exact; disks come out
-    up to a pixel too small.
+    :math:`\frac12 \max(\lvert u_x \rvert a_x, \lvert u_y \rvert a_y)`. Of places and of pixels that are equally good
+    all count, so that mirrored and turned particles have the same circle. Rectangles of pixels are exact; disks come
+    out up to a pixel too small.
 
     Parameters
     ----------
@@ -126,24 +129,44 @@ def _touching(padded: NDArray[np.int32], n_labels: int) -> NDArray[np.bool_]:
 
 def _peaks(labels: NDArray[np.int32], n_labels: int, pixel_sizes: tuple[float, float]) -> NDArray[np.float64]:
     """Diameters of the largest circles in labels that do not touch each other or the array's edge."""
-    distance, nearest = ndimage.distance_transform_edt(labels > 0, sampling=pixel_sizes, return_indices=True)  # pyright: ignore[reportGeneralTypeIssues]
+    distance = np.asarray(ndimage.distance_transform_edt(labels > 0, sampling=pixel_sizes))
     rows, cols = np.nonzero(labels)
     owner, depth = labels[rows, cols], distance[rows, cols]
     highest = np.zeros(n_labels + 1)
     np.maximum.at(highest, owner, depth)
-    at_peak = np.flatnonzero(depth >= highest[owner])
-    present, first = np.unique(owner[at_peak], return_index=True)
-    y, x = rows[at_peak[first]], cols[at_peak[first]]
-    peak = highest[present]
+    # All that are equally deep: the first one would be another one of the mirrored particle.
+    at_peak = np.flatnonzero(depth >= highest[owner] * (1 - _TIE))
+    y, x, peak = rows[at_peak], cols[at_peak], depth[at_peak]
     tents = []
     for step_y, step_x, size in ((1, 0, pixel_sizes[0]), (0, 1, pixel_sizes[1])):
         beside = distance[y - step_y, x - step_x] + distance[y + step_y, x + step_x]
         tents.append((beside + 2 * size) / 2)
     # Along a ridge the distance does not fall, and only the direction across it tells of the peak.
     refined = np.maximum(peak, np.minimum(*tents))
-    away_y = np.abs(nearest[0][y, x] - y) * pixel_sizes[0]
-    away_x = np.abs(nearest[1][y, x] - x) * pixel_sizes[1]
-    half = np.maximum(away_y * pixel_sizes[0], away_x * pixel_sizes[1]) / (2 * np.hypot(away_y, away_x))
     diameters = np.zeros(n_labels)
-    diameters[present - 1] = 2 * (refined - half)
+    np.maximum.at(diameters, owner[at_peak] - 1, 2 * (refined - _half_pixels(labels, y, x, peak, pixel_sizes)))
     return diameters
+
+
+def _half_pixels(
+    labels: NDArray[np.int32], y: NDArray, x: NDArray, depth: NDArray, pixel_sizes: tuple[float, float]
+) -> NDArray[np.float64]:
+    """How far this side of the nearest pixels' centres the outline lies, seen from pixels as deep as `depth` (K,).
+
+    Of several pixels that are equally near the one whose outline lies nearest: the circle must not reach beyond it.
+    """
+    half = np.zeros(depth.size)
+    levels, level_of = np.unique(np.rint(depth / (min(pixel_sizes) * _TIE)), return_inverse=True)
+    for level in range(levels.size):
+        members = np.flatnonzero(level_of == level)
+        far = depth[members[0]]
+        tall, wide = (int(far / size) + 1 for size in pixel_sizes)
+        step_y, step_x = np.mgrid[-tall : tall + 1, -wide : wide + 1]
+        length = np.hypot(step_y * pixel_sizes[0], step_x * pixel_sizes[1])
+        on_circle = np.abs(length - far) <= far * _TIE
+        step_y, step_x, length = step_y[on_circle], step_x[on_circle], length[on_circle]
+        reach = np.maximum(np.abs(step_y) * pixel_sizes[0] ** 2, np.abs(step_x) * pixel_sizes[1] ** 2) / (2 * length)
+        here, there = y[members, None], x[members, None]
+        outside = labels[here + step_y, there + step_x] != labels[here, there]
+        half[members] = np.where(outside, reach, 0).max(axis=1)
+    return half

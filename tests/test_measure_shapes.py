@@ -7,6 +7,7 @@ import pytest
 from scipy import optimize
 from skimage.measure import regionprops_table
 
+from segmentation.circles import inscribed_diameters
 from segmentation.instances import Instances
 from segmentation.measure import measure
 from segmentation.outlines import mask_areas, mask_outlines
@@ -81,6 +82,22 @@ def test_rectangles_of_pixels_have_exact_circles_and_ratios(pixel_size):
         assert row.enclosing_diameter_nm == pytest.approx(np.hypot(height, width))
         assert row.feret_perpendicular_nm == pytest.approx(max(height, width))
         assert row.roundness == pytest.approx(4 * height * width / np.pi / (height**2 + width**2))
+
+
+@pytest.mark.parametrize("pixel_size", [(1.0, 1.0), (0.5, 0.8)])
+def test_mirrored_and_turned_particles_have_the_same_circle(pixel_size):
+    """The deepest pixel, and the nearest one outside, may be several: the first found depends on the direction."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:44, :44]
+    for long in (2.5, 4, 6, 9, 15):
+        for _ in range(12):
+            turn, wide, (row, col) = rng.uniform(0, np.pi), long * rng.uniform(0.4, 1), rng.uniform(21, 22, 2)
+            along, across = ((x - col) * np.cos(a) + (y - row) * np.sin(a) for a in (turn, turn + np.pi / 2))
+            shape = (np.hypot(along / long, across / wide) <= 1).astype(np.int32)
+            views = [np.ascontiguousarray(np.rot90(one, k)) for one in (shape, shape[::-1]) for k in range(4)]
+            sizes = [pixel_size if k % 2 == 0 else pixel_size[::-1] for k in range(8)]
+            found = [inscribed_diameters(view, 1, size)[0] for view, size in zip(views, sizes, strict=True)]
+            np.testing.assert_allclose(found, found[0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("radius", [5, 12, 25])
