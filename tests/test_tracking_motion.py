@@ -155,6 +155,34 @@ def test_what_few_particles_share_is_not_taken_for_drift(n):
     np.testing.assert_allclose(np.mean(msd, axis=0), PIXEL_NM**2 * (2 * np.array([1, 2]) + 4 * 0.1**2), rtol=0.06)
 
 
+def test_msd_without_drift_does_not_hang_on_how_frames_are_numbered():
+    """Of every second frame a movie has the same steps, each over two frames."""
+    tracks = movie_of(brownian(np.random.default_rng(7), n=6, frames=60))
+    spaced = Tracks(tracks.table.assign(frame=2 * tracks.table["frame"]), tracks.events, PIXEL_NM, INTERVAL_S / 2)
+    one, two = (mean_squared_displacement(without_drift(each), max_lag=4) for each in (tracks, spaced))
+    assert two["lag"].tolist() == [2, 4]
+    np.testing.assert_allclose(two["msd_nm2"], one["msd_nm2"][:2])
+
+
+@pytest.mark.parametrize(("n", "noise", "missing"), [(4, 0.2, 0.3), (6, 0.2, 0.1), (4, 1.2, 0.0)])
+def test_overlooked_and_badly_located_particles_do_not_pass_for_faster_ones(n, noise, missing):
+    """A particle has no say in the drift of frames without it; errors of location tie consecutive steps together."""
+    rng = np.random.default_rng(20 + n)
+    estimates, variances, msd = [], [], []
+    for _ in range(150):
+        paths = brownian(rng, n=n, frames=50, noise=noise) + rng.normal(0, 3, (50, 1, 2)).cumsum(axis=0)
+        tracks = movie_of(paths)
+        seen = tracks.table[rng.random(len(tracks.table)) >= missing]
+        still = without_drift(Tracks(seen, tracks.events, PIXEL_NM, INTERVAL_S))
+        last = diffusion(still).iloc[-1]
+        estimates.append(last["diffusion_nm2_per_s"])
+        variances.append(last["localisation_variance_nm2"])
+        msd.append(mean_squared_displacement(still, max_lag=3)["msd_nm2"].to_numpy())
+    assert np.mean(estimates) == pytest.approx(TRUE_D, rel=0.06)
+    assert np.mean(variances) == pytest.approx((noise * PIXEL_NM) ** 2, rel=0.04, abs=0.01)
+    np.testing.assert_allclose(np.mean(msd, axis=0), PIXEL_NM**2 * (2 * np.arange(1, 4) + 4 * noise**2), rtol=0.05)
+
+
 def test_one_particle_tells_no_diffusion_from_drift():
     still = without_drift(movie_of(brownian(np.random.default_rng(5), n=1, frames=40)))
     assert not len(diffusion(still))

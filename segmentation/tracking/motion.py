@@ -14,7 +14,7 @@ from simulate.errors import InputError, check_count, check_kind, check_within, p
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-STEPS_LEFT = "steps_left"
+DRIFT_PARTICLES = "drift_particles"
 MEDIAN_VARIANCE = (1.0, 0.5, 0.4487, 0.2982)
 """Of the median of 1 to 4 normal numbers of variance 1; of more by a formula that is within 2 %."""
 
@@ -40,39 +40,46 @@ def drift(tracks: Tracks) -> pd.DataFrame:
     >>> drift(Tracks(table, pd.DataFrame()))["x"].tolist()
     [0.0, 1.0]
     """
-    return _drift(tracks).drop(columns=STEPS_LEFT)
+    return _drift(tracks).drop(columns=DRIFT_PARTICLES)
 
 
 def without_drift(tracks: Tracks) -> Tracks:
     r"""Return the trajectories less the drift that they share; events stay where they were seen.
 
-    The median of few particles' steps holds a part of each one's own: of independent steps of N particles, the share
-    :math:`1 - 2/N + v_N` of the variance is left, with :math:`v_N` the variance of the median of N normal numbers
-    (nothing of one particle's, half of two's). The column ``steps_left`` holds the sum of these shares up to each
-    frame, by which `diffusion` and `mean_squared_displacement` undo it.
+    The median of few particles' steps holds a part of each one's own: of independent normal steps of N particles, the
+    share :math:`1 - 2/N + v_N` of the variance is left, with :math:`v_N` the variance of the median of N normal numbers
+    (nothing of one particle's, half of two's), and of the covariance of consecutive steps about :math:`1 - 1/N`: what
+    is linear in the median is the mean. The column ``drift_particles`` holds the N of the step into each frame (0 of
+    the first), by which `diffusion` and `mean_squared_displacement` undo it.
     """
     common, table = _drift(tracks), tracks.table.copy()
     place = np.searchsorted(common["frame"].to_numpy(), table["frame"].to_numpy())
     for name in ("x", "y"):
         table[name] = table[name].to_numpy(float) - common[name].to_numpy()[place]
-    table[STEPS_LEFT] = common[STEPS_LEFT].to_numpy()[place]
+    table[DRIFT_PARTICLES] = common[DRIFT_PARTICLES].to_numpy()[place]
     return Tracks(table, tracks.events, tracks.pixel_size_nm, tracks.frame_interval_s)
 
 
 def _drift(tracks: Tracks) -> pd.DataFrame:
-    """Return the drift, and the sum of the shares of the steps' variance that are left without it."""
+    """Return the drift, and how many particles' steps told each step of it."""
     table = _checked(tracks)
-    frames = np.unique(table["frame"].to_numpy())
-    place = np.searchsorted(frames, table["frame"].to_numpy())
-    particle, points = table["particle"].to_numpy(), table[["x", "y"]].to_numpy(float)
-    order = np.lexsort((place, particle))
-    place, particle, points = place[order], particle[order], points[order]
+    frames, particle, place, order = _in_order(table)
+    points = table[["x", "y"]].to_numpy(float)[order]
     # Steps of a particle from one frame to the next one that there is.
     good = (np.diff(particle) == 0) & (np.diff(place) == 1)
     grouped = pd.DataFrame(np.diff(points, axis=0)[good], columns=["x", "y"]).groupby(place[1:][good])
-    steps = grouped.median().assign(**{STEPS_LEFT: _share_left(grouped.size().to_numpy())})
-    total = steps.reindex(np.arange(frames.size), fill_value=0.0).cumsum()
-    return pd.DataFrame({"frame": frames, **{name: total[name].to_numpy() for name in ("x", "y", STEPS_LEFT)}})
+    steps = grouped.median().reindex(np.arange(frames.size), fill_value=0.0).cumsum()
+    told = grouped.size().reindex(np.arange(frames.size), fill_value=0)
+    moved = {name: steps[name].to_numpy() for name in ("x", "y")}
+    return pd.DataFrame({"frame": frames, **moved, DRIFT_PARTICLES: told.to_numpy()})
+
+
+def _in_order(table: pd.DataFrame) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """Return the frames that there are, and by particle and time the rows' particles, places among them and order."""
+    frames = np.unique(table["frame"].to_numpy())
+    place, particle = np.searchsorted(frames, table["frame"].to_numpy()), table["particle"].to_numpy()
+    order = np.lexsort((place, particle))
+    return frames, particle[order], place[order], order
 
 
 def _share_left(particles: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -104,7 +111,8 @@ def mean_squared_displacement(tracks: Tracks, *, max_lag: int = 20, per_track: b
     pandas.DataFrame
         `particle` (per track only), `lag` in frames, `lag_s` where the interval is known, `msd_nm2` or `msd_px2`: the
         mean of :math:`|r(t + \mathrm{lag}) - r(t)|^2` over all times, and `n`, the number of displacements, which
-        overlap in time and thus are not independent.
+        overlap in time and thus are not independent. Of trajectories without their drift, those over frames in which
+        the particle was overlooked do not count: it had no say in the drift there.
 
     Raises
     ------
@@ -116,10 +124,9 @@ def mean_squared_displacement(tracks: Tracks, *, max_lag: int = 20, per_track: b
     blocks = []
     for lag in range(1, int(max_lag) + 1):
         later = table.assign(frame=table["frame"] - lag)
-        both = table.merge(later, on=["frame", "particle"], suffixes=("", "_later"))
-        left = (both[f"{STEPS_LEFT}_later"] - both[STEPS_LEFT]) / lag
-        both, left = both[left > 0], left[left > 0]
-        squared = ((both["x_later"] - both["x"]) ** 2 + (both["y_later"] - both["y"]) ** 2) / left
+        both = table.merge(later, on=["frame", "particle", "run"], suffixes=("", "_later"))
+        squared = (both["x_later"] - both["x"]) ** 2 + (both["y_later"] - both["y"]) ** 2
+        squared -= both["excess_later"] - both["excess"]
         blocks.append(pd.DataFrame({"particle": both["particle"], "lag": lag, "squared": squared}))
     keys = ["particle", "lag"] if per_track else ["lag"]
     grouped = pd.concat(blocks).groupby(keys)["squared"].agg(["mean", "size"]).reset_index()
@@ -178,8 +185,7 @@ def diffusion(tracks: Tracks, *, blur: float = 0.0, confidence: float = 0.95, mi
     interval = tracks.frame_interval_s or 1.0
     rows, shares = [], []
     for particle, one in table.sort_values("frame").groupby("particle"):
-        frames, left = one["frame"].to_numpy(), one[STEPS_LEFT].to_numpy()
-        squares, products, share = _moments(frames, left, one[["x", "y"]].to_numpy())
+        squares, products, share = _moments(one)
         if len(squares) >= min_steps and len(products):
             rows.append((particle, len(squares), len(products) + 1, squares.mean(), products.mean()))
             shares.append(share)
@@ -208,28 +214,47 @@ def diffusion(tracks: Tracks, *, blur: float = 0.0, confidence: float = 0.95, mi
     })  # fmt: skip
 
 
-def _moments(frames: NDArray, steps_left: NDArray, points: NDArray) -> tuple[NDArray, NDArray, float]:
-    """Return squares of steps, and products of consecutive ones, each the mean of both axes, and what is left of them.
+def _moments(one: pd.DataFrame) -> tuple[NDArray, NDArray, float]:
+    """Return squares of a particle's steps, products of consecutive ones, and the share of it that is its own.
 
-    Squares and products are such as if all were left.
+    Squares and products are the mean of both axes.
     """
-    left = np.diff(steps_left)
-    good = (np.diff(frames) == 1) & (left > 0)
-    steps = np.diff(points, axis=0) / np.sqrt(np.where(good, left, 1))[:, None]
+    good = (np.diff(one["frame"].to_numpy()) == 1) & (np.diff(one["run"].to_numpy()) == 0)
+    steps = np.diff(one[["x", "y"]].to_numpy(), axis=0)
+    squares = (steps**2).mean(axis=1) - np.diff(one["excess"].to_numpy()) / 2
     products = (steps[:-1] * steps[1:]).mean(axis=1)[good[:-1] & good[1:]]
-    return (steps**2).mean(axis=1)[good], products, float(left[good].mean()) if good.any() else 0.0
+    own = 1 - 1 / one[DRIFT_PARTICLES].to_numpy()[1:][good]
+    return squares[good], products, float(own.mean()) if good.any() else 0.0
 
 
 def _checked(tracks: Tracks) -> pd.DataFrame:
     check_kind(tracks, "tracks", Tracks)
     table = pd.DataFrame({name: tracks.table[name].to_numpy() for name in ("frame", "particle", "x", "y")})
-    table[STEPS_LEFT] = tracks.table[STEPS_LEFT].to_numpy() if STEPS_LEFT in tracks.table else table["frame"]
     if table.duplicated(subset=["frame", "particle"]).any():
         raise InputError("a particle is in one frame twice; expected one row for each particle in each frame")
     return table
 
 
 def _physical(tracks: Tracks) -> tuple[pd.DataFrame, str]:
+    r"""Return positions in nm where those are known, put right for what the drift took with it, and the unit.
+
+    Steps over their :math:`\sqrt{1 - 1/N}` have the covariances that they had, and their squares too much by the
+    `excess` (summed up to each frame). Only within a `run` do positions belong together.
+    """
     rows, cols = pixel_size_pair(tracks.pixel_size_nm)
-    table = _checked(tracks)
-    return table.assign(x=table["x"] * cols, y=table["y"] * rows), "px" if tracks.pixel_size_nm is None else "nm"
+    table, unit = _checked(tracks), "px" if tracks.pixel_size_nm is None else "nm"
+    table = table.assign(x=table["x"] * cols, y=table["y"] * rows, run=0.0, excess=0.0, **{DRIFT_PARTICLES: np.inf})
+    if DRIFT_PARTICLES not in tracks.table or table.empty:
+        return table, unit
+    table[DRIFT_PARTICLES] = tracks.table[DRIFT_PARTICLES].to_numpy(float)
+    _, particle, place, order = _in_order(table)
+    table = table.iloc[order].reset_index(drop=True)
+    told = np.maximum(table[DRIFT_PARTICLES].to_numpy()[1:], 1)
+    linked = (np.diff(particle) == 0) & (np.diff(place) == 1) & (told > 1)
+    covariance, variance = (np.where(linked, share, 1) for share in (1 - 1 / told, _share_left(told)))
+    steps = np.diff(table[["x", "y"]].to_numpy(float), axis=0) * linked[:, None]
+    excess = (steps**2).sum(axis=1) * (1 / covariance - 1 / variance)
+    changes = np.column_stack([steps / np.sqrt(covariance)[:, None], excess, ~linked])
+    table.loc[1:, ["x", "y", "excess", "run"]] = changes.cumsum(axis=0)
+    table.loc[0, ["x", "y"]] = 0.0
+    return table, unit
