@@ -101,7 +101,7 @@ def draw_sigma(figure: Figure, result: Reconstruction, truth: NDArray) -> None:
         axis.imshow(image, cmap=colours, vmin=limits[0], vmax=limits[1], interpolation="nearest")
         axis.set_title(title)
         axis.set_axis_off()
-    bar = figure.colorbar(axes[2].images[0], ax=list(axes[1:3]), location="bottom", shrink=0.6, extend="max")
+    bar = figure.colorbar(axes[2].images[0], ax=axes[2], shrink=0.8, pad=0.02, extend="max")
     bar.set_label("in the unit of the image")
     draw_reliability(axes[3], {"all pixels": [(result, truth)]})
 

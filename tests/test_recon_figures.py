@@ -51,7 +51,7 @@ def test_error_and_sigma_share_a_scale():
     draw_sigma(figure, result(), TRUTH)
     assert figure.axes[1].images[0].get_clim() == figure.axes[2].images[0].get_clim()
     bar = figure.axes[2].images[0].colorbar
-    assert bar.ax.get_xlabel() == "in the unit of the image"
+    assert bar.ax.get_ylabel() == "in the unit of the image"
     assert bar.vmax == pytest.approx(1.0)
     draw_reliability(Figure().subplots(), {"twice": [(result(), TRUTH)] * 2})
     with pytest.raises(InputError, match="'linear' has no sigma"):
