@@ -99,9 +99,7 @@ def fields_table(fields: Sequence[FieldOfView]) -> pd.DataFrame:
 def pool_fields(fields: Sequence[FieldOfView], *, seed: int = 0) -> Population | None:
     """Return the population that all frames are samples of, or None if they differ in shape or pixel size.
 
-    A particle's border weight depends on the frame's shape, and its size in pixels on their size. The intervals are
-    those of particles drawn one by one: where fields of view differ more than their particles do, they are wider in
-    truth, as the frames' own medians (`fields_table`) show.
+    A particle's border weight depends on the frame's shape, and its size in pixels on their size.
     """
     _check_fields(fields)
     first = fields[0]

@@ -101,6 +101,46 @@ def test_bootstrap_intervals_cover_and_halve_with_four_times_as_many():
     assert (high - low) / np.mean(widths) == pytest.approx(0.5, abs=0.12)
 
 
+@pytest.mark.parametrize(("between", "least"), [(0.0, 88), (0.2, 82)])
+def test_intervals_of_several_frames_know_that_frames_differ(between, least):
+    rng = np.random.default_rng(3)
+    hits, alone = 0, 0
+    for _ in range(100):
+        logs = 3 + np.repeat(rng.normal(0, between, 6), 20) + rng.normal(0, 0.2, 120)
+        table = table_of(np.exp(logs), side=0)
+        named = table.assign(frame=np.repeat(list("abcdef"), 20))
+        for kind in ("named", "alone"):
+            given = named if kind == "named" else table
+            found = population(given, (500, 500), n_resamples=200, rng=rng)
+            low, high = found.statistics.loc["d50", ["low", "high"]]
+            if kind == "named":
+                hits += low <= np.exp(3) <= high
+            else:
+                alone += low <= np.exp(3) <= high
+    assert least <= hits <= 99
+    assert alone < 65 if between else alone > 85
+
+
+def test_a_particle_that_a_movie_shows_often_is_one():
+    rng = np.random.default_rng(4)
+    sizes = rng.lognormal(3, 0.3, 30)
+    once = population(table_of(sizes, side=0), (500, 500)).statistics
+    movie = pd.concat([table_of(sizes, side=0).assign(frame=n, particle=range(30)) for n in range(40)])
+    often = population(movie, (500, 500)).statistics
+    width, expected = (found.loc["mean", "high"] - found.loc["mean", "low"] for found in (often, once))
+    assert width == pytest.approx(expected, rel=0.15)
+    assert often.loc["mean", "value"] == pytest.approx(once.loc["mean", "value"])
+
+
+def test_limits_of_two_frames_stay_possible():
+    sizes = np.concatenate([np.full(5, 2.0), np.linspace(50, 51, 5)])
+    found = population(table_of(sizes, side=0).assign(frame=np.repeat([0, 1], 5)), (500, 500)).statistics
+    assert (found["low"].drop("geometric_sd") >= 0).all()
+    assert found.loc["geometric_sd", "low"] >= 1
+    assert (found["low"] <= found["value"]).all()
+    assert (found["value"] <= found["high"]).all()
+
+
 def frame(kind):
     labels = np.zeros((40, 50), int)
     if kind == "one":
