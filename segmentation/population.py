@@ -108,6 +108,11 @@ def population(
     five frames on, these 95 % intervals of the median hold the truth in 88 to 95 % of cases whether frames differ or
     not, where particles alone would give 45 to 95 %; two or three frames cannot tell how much they differ.
 
+    Where a few of the largest particles decide, no resampling knows of the larger ones that were missed: limits at 95 %
+    hold the true value of 89 to 97 in 100 log-normal samples (geometric standard deviation 1.42) for percentiles by
+    number, means and `area_d10`, `area_d50`, from 30 particles on; but of `sd` in 83, 90 and 93 and of `area_d90` in
+    45, 83 and 92, from 30, 100 and 300 particles.
+
     Parameters
     ----------
     table : pandas.DataFrame

@@ -141,6 +141,21 @@ def test_limits_of_two_frames_stay_possible():
     assert (found["value"] <= found["high"]).all()
 
 
+def test_few_particles_do_not_tell_how_large_the_largest_are():
+    """As the docstring says: limits of the area-weighted D90 hold the truth of 30 particles in half of the cases."""
+    rng = np.random.default_rng(5)
+    truth = {"d50": 20.0, "area_d90": 20 * np.exp(2 * 0.35**2 + 1.2816 * 0.35)}
+    hits = {(name, n): 0 for name in truth for n in (30, 300)}
+    for n in (30, 300):
+        for _ in range(100):
+            sizes = 20 * rng.lognormal(0, 0.35, n)
+            limits = population(table_of(sizes, side=0), (500, 500), n_resamples=200, rng=rng).statistics
+            for name, value in truth.items():
+                hits[name, n] += limits.loc[name, "low"] <= value <= limits.loc[name, "high"]
+    assert 35 <= hits["area_d90", 30] <= 60
+    assert min(hits["area_d90", 300], hits["d50", 30], hits["d50", 300]) >= 86
+
+
 def frame(kind):
     labels = np.zeros((40, 50), int)
     if kind == "one":
