@@ -212,6 +212,7 @@ def _tiled(run: Callable[[ScanBatch], NetworkOutput], batch: ScanBatch, multiple
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(mode=False)  # what is kept must serve gradients too, whoever asked for it first
 def _load(method: str, path: Path, version: tuple[int, ...], device: torch.device) -> LoadedNetwork:
     loaded = load_weights(path, method)
     if not isinstance(loaded.config, dict):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from cs_recon.calibrate import SigmaCalibration
 from cs_recon.checkpoint import build
@@ -31,19 +32,23 @@ from segmentation.mapping import (
 from segmentation.methods import segmenters
 from segmentation.models.family import ARCHITECTURES, ParticleNetwork, architecture_of, make_network
 from segmentation.paste import paste
+from segmentation.scales import surest
 from segmentation.shipped import read_weights, shipped_file, shipped_name
 from segmentation.split import split
 from segmentation.views import DEFAULT_VIEWS, run_views
 from segmentation.visibility import found_snr
 from segmentation.windows import dense_maps, detections
-from simulate.errors import InputError, check_count, check_within
+from simulate.errors import InputError, check_count, check_positive, check_shape, check_within
 from simulate.measurement import Measurement
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
     from torch import Tensor
 
     from cs_recon.checkpoint import Weights
+    from segmentation.mapping import Mapped
 
 MULTIPLE = 32
 """What frames are padded to a multiple of: the coarsest stride of every network."""
@@ -84,8 +89,9 @@ def find(
     min_area_px: int = 12,
     min_snr: float = 1.0,
     views: int = DEFAULT_VIEWS,
+    scale: float | None = None,
 ) -> Instances:
-    """Segment by a trained network, at native scale.
+    """Segment by a trained network.
 
     Parameters
     ----------
@@ -113,6 +119,10 @@ def find(
     views : int
         How often the network looks at the frame, each time mirrored otherwise, 1 to 4: more find more and invent less,
         in as many times the time.
+    scale : float, optional
+        At what share of its sides the network sees the frame, above 0 and at most 1: what is 300 pixels wide is found
+        at a quarter. If None, the one at which the network is surest (`segmentation.scales`; in `info` afterwards).
+        Mappings other than ``reconstruct`` always see the full size.
 
     Returns
     -------
@@ -124,32 +134,74 @@ def find(
         check_within(min_score, "min_score", 0, 1)
     check_count(min_area_px, "min_area_px", 1)
     check_within(min_snr, "min_snr", 0)
+    if scale is not None:
+        check_within(check_positive(scale, "scale"), "scale", 0, 1)
     target = pick_device(device)
     loaded = load_segmenter(method, weights=weights, mapping=mapping, device=target)
     network, architecture = loaded.network, architecture_of(method)
     point = network.config.operating_point if min_score is None else min_score
     check_views(views, len(MIRRORS))
-    info = {**loaded.info, "mapping": network.config.mapping, "min_score": point, "min_snr": min_snr, "views": views}
+    info: dict[str, object] = {
+        **loaded.info,
+        "mapping": network.config.mapping,
+        "min_score": point,
+        "min_snr": min_snr,
+        "views": views,
+    }
     blank = image.image if isinstance(image, Reconstruction) else image
     if isinstance(blank, np.ndarray) and np.ptp(blank) == 0:
         return Instances(np.zeros(blank.shape, dtype=np.int32), intensity=blank, info=info)  # pyright: ignore[reportArgumentType]
+    seen = network.config.mapping
     with torch.inference_mode():
-        mapped = map_frame(
-            image, network.config.mapping, multiple=MULTIPLE, device=target, reconstructor=loaded.reconstructor
-        )
+        whole = map_frame(image, seen, multiple=MULTIPLE, device=target, reconstructor=loaded.reconstructor)
+        shape = check_shape(whole.image.shape, "image", smallest=1)
+        if scale is not None and scale < 1 and min(shape) * scale < MULTIPLE:
+            raise InputError(
+                f"scale is {scale:g}, at which a frame of {shape[0]} x {shape[1]} pixels has fewer than {MULTIPLE} a "
+                f"side; expected {MULTIPLE / min(shape):.2g} or more"
+            )
         run = partial(run_views, network, views=views, regions=architecture.regions)
-        rows, cols = mapped.image.shape
-        if architecture.regions:
-            found = detections(run, mapped, multiple=MULTIPLE, min_score=point)
-            boxes, scores, masks = (found[name].float().cpu().numpy() for name in ("boxes", "scores", "masks"))
-            particles = paste((rows, cols), boxes, scores, masks, min_area_px=min_area_px)
+        draw = _detected if architecture.regions else _labelled
+
+        def look(at: float) -> Instances:
+            mapped = whole if at == 1 else map_frame(image, seen, multiple=MULTIPLE, device=target, scale=at)
+            return draw(run, mapped, shape, point, min_area_px)
+
+        if scale is None and seen == RECONSTRUCT:
+            particles, scale = surest(look, shape)
         else:
-            maps = dense_maps(run, mapped, multiple=MULTIPLE)
-            particle, depth = (maps[name][:rows, :cols].cpu().numpy() for name in ("particle", "depth"))
-            particles = split(particle, depth, threshold=point, min_area_px=min_area_px)
+            scale = 1.0 if scale is None else float(scale)
+            particles = look(scale)
+    info["scale"] = scale
     scan = image.scan if isinstance(image, Reconstruction) else image if isinstance(image, Measurement) else None
-    kept = particles.only(found_snr(mapped.image, particles.labels, scan) >= min_snr)
-    return replace(kept, labels=compact_labels(kept.labels, kept.ids), intensity=mapped.image, info=info)
+    kept = particles.only(found_snr(whole.image, particles.labels, scan) >= min_snr)
+    return replace(kept, labels=compact_labels(kept.labels, kept.ids), intensity=whole.image, info=info)
+
+
+def _detected(
+    run: Callable[[Tensor], dict[str, Tensor]], mapped: Mapped, shape: tuple[int, int], point: float, min_area_px: int
+) -> Instances:
+    """Return what a network detects on a frame, drawn on the pixels of the full one."""
+    found = detections(run, mapped, multiple=MULTIPLE, min_score=point)
+    boxes, scores, masks = (found[name].float().cpu().numpy() for name in ("boxes", "scores", "masks"))
+    rows, cols = mapped.image.shape
+    enlarged = boxes * np.array([shape[1] / cols, shape[0] / rows] * 2, dtype=np.float32)
+    return paste(shape, enlarged, scores, masks, min_area_px=min_area_px)
+
+
+def _labelled(
+    run: Callable[[Tensor], dict[str, Tensor]], mapped: Mapped, shape: tuple[int, int], point: float, min_area_px: int
+) -> Instances:
+    """Return the particles of a network's maps, enlarged to the pixels of the full frame."""
+    rows, cols = mapped.image.shape
+    maps = {name: found[:rows, :cols] for name, found in dense_maps(run, mapped, multiple=MULTIPLE).items()}
+    if (rows, cols) != shape:
+        maps = {
+            name: F.interpolate(found[None, None].float(), size=shape, mode="bilinear", align_corners=False)[0, 0]
+            for name, found in maps.items()
+        }
+    particle, depth = (maps[name].cpu().numpy() for name in ("particle", "depth"))
+    return split(particle, depth, threshold=point, min_area_px=min_area_px)
 
 
 def frame_to_see(
@@ -211,6 +263,7 @@ def load_segmenter(
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(mode=False)  # what is kept must serve gradients too, whoever asked for it first
 def _load(method: str, path: str, written: float, device: torch.device) -> LoadedSegmenter:
     weights = read_weights(path, (method,))
     settings = dict(weights.config)

@@ -8,7 +8,8 @@ features    what the unrolled network leaves of a scan: image, sigma and the fea
 sparse      the samples, the mask and the noise alone: the baseline                            1 px
 =========== ================================================================================== ========
 
-All are at native scale: nothing is resized.
+All are at native scale: no model resizes what it is given. Where the user wants it, or lets `segmentation.scales`
+choose, ``reconstruct`` shows the image reduced.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from cs_recon.tiles import WHOLE_PIXELS, run_tiled, window
 from cs_recon.wavelets import pad_to_multiple
 from segmentation.methods import full_image
 from segmentation.preprocess import level_and_spread
+from segmentation.scales import shrunk
 from simulate.errors import InputError, nearest_name
 from simulate.measurement import Measurement
 
@@ -137,6 +139,7 @@ def map_frame(
     multiple: int,
     device: torch.device,
     reconstructor: LoadedNetwork | None = None,
+    scale: float = 1.0,
 ) -> Mapped:
     """Bring a frame to a network by a mapping.
 
@@ -152,6 +155,8 @@ def map_frame(
         Where the maps go.
     reconstructor : LoadedNetwork, optional
         The network that gives features; the shipped one if None.
+    scale : float
+        Below 1, an image is reduced to this share of its sides first (``reconstruct`` alone; `Mapped.image` too).
 
     Raises
     ------
@@ -160,7 +165,12 @@ def map_frame(
     """
     check_mapping(mapping)
     if mapping == RECONSTRUCT:
-        return _from_image(frame, multiple, device)
+        return _from_image(frame, multiple, device, scale)
+    if scale != 1:
+        raise InputError(
+            f"scale is {scale:g} with mapping {mapping!r}, which sees a frame at full size; expected 1, or mapping "
+            f"{RECONSTRUCT!r}"
+        )
     if mapping == FEATURES and isinstance(frame, Reconstruction):
         _check_features(frame, multiple, shipped=reconstructor is None)
         return _from_features(frame, multiple, device)
@@ -224,10 +234,10 @@ def trainable_maps(out: NetworkOutput) -> Tensor:
 
 
 def _from_image(
-    frame: NDArray[np.float64] | Reconstruction | Measurement, multiple: int, device: torch.device
+    frame: NDArray[np.float64] | Reconstruction | Measurement, multiple: int, device: torch.device, scale: float
 ) -> Mapped:
     sigma = frame.sigma if isinstance(frame, Reconstruction) else None
-    image = full_image(frame)
+    image, sigma = shrunk(full_image(frame), scale), None if sigma is None else shrunk(sigma, scale)
     maps = _mirrored(image_maps(image, sigma), multiple).to(device)
     return Mapped(_slicer(maps), (maps.shape[-2], maps.shape[-1]), image)
 

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -32,6 +33,13 @@ class TestEveryNetwork:
         network = load_network(method).network
         assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
         assert not network.training
+
+    def test_weights_first_asked_for_in_inference_serve_training_too(self, method, tmp_path):
+        copied = tmp_path / f"{method}.safetensors"
+        copied.write_bytes((files("cs_recon") / "weights" / copied.name).read_bytes())
+        with torch.inference_mode():
+            network = load_network(method, str(copied)).network
+        assert not any(parameter.is_inference() for parameter in network.parameters())
 
     @pytest.mark.parametrize("ratio", [0.1, 0.5])
     def test_sigma_covers_nine_tenths_on_unseen_scenes(self, method, ratio):

@@ -21,7 +21,7 @@ from segmentation.cli.fields import run_fields
 from segmentation.cli.inputs import frames_of, scans_of
 from segmentation.cli.movies import movie_options, refuse_movie_options, run_movie
 from segmentation.cli.options import analysis_option, frame_options, recon_options, scan_options, segment_options
-from segmentation.cli.words import describe, remark_on_pixels, say
+from segmentation.cli.words import describe, remark_on_pixels, remark_on_scale, say
 from segmentation.mapping import MAPPINGS, RECONSTRUCT, check_mapping
 from segmentation.measure import measure, summary
 from segmentation.methods import segment, segmenters
@@ -107,6 +107,7 @@ def _run(options: argparse.Namespace) -> None:
             with stages() as stage:
                 result, paths = _run_frame(first, options, stage, {})
             say(report(result))
+            remark_on_scale(result.instances)
             remark_on_pixels(result.table)
             _say_lines(_analyse(result.instances, result.table, options))
             say(f"\nFigure: {paths['figure']}\nTable:  {paths['table']}")
@@ -226,6 +227,7 @@ def _segment(options: argparse.Namespace) -> None:
         with stages() as stage:
             found, table, paths = _segment_frame(first, options, stage, {})
         say(f"{describe(table)}\nFigure: {paths['figure']}\nTable:  {paths['table']}\nLabels: {paths['labels']}")
+        remark_on_scale(found)
         remark_on_pixels(table)
         _say_lines(_analyse(found, table, options))
 
@@ -348,7 +350,7 @@ def _weights(path: str) -> dict[str, Any]:
 
 
 def _segment_choices(options: argparse.Namespace) -> dict[str, Any]:
-    given = {name: getattr(options, name) for name in ("min_score", "min_snr", "views")}
+    given = {name: getattr(options, name) for name in ("min_score", "min_snr", "views", "scale")}
     mapping = {"mapping": options.mapping} if options.mapping else {}
     return _weights(options.segment_weights) | {name: v for name, v in given.items() if v is not None} | mapping
 

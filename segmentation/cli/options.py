@@ -71,6 +71,12 @@ def segment_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--views", type=int, metavar="N", help="how often a network looks at the frame, mirrored: 1 to 4 (default 2)"
     )
+    parser.add_argument(
+        "--scale",
+        type=float,
+        metavar="R",
+        help="share of its sides at which a network sees the frame, up to 1 (default: where it is surest)",
+    )
     parser.add_argument("--segment-weights", default="", metavar="FILE", help="weights of your own training")
 
 

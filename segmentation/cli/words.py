@@ -10,6 +10,8 @@ from segmentation.columns import as_flags
 if TYPE_CHECKING:
     import pandas as pd
 
+    from segmentation.instances import Instances
+
 
 def say(text: str) -> None:
     """Write a line to standard output."""
@@ -41,3 +43,12 @@ def remark_on_pixels(table: pd.DataFrame) -> None:
     """Say how sizes come in nanometres, if they are in pixels because nothing told the pixel size."""
     if "equivalent_diameter_px" in table and not table.empty:
         say("Sizes are in pixels: the file tells no pixel size; give it with --pixel-size-nm for nanometres")
+
+
+def remark_on_scale(found: Instances) -> None:
+    """Say at which scale a network saw a frame, if it was not the frame's own."""
+    scale = found.info.get("scale", 1)
+    if isinstance(scale, float) and scale < 1:
+        say(
+            f"{found.method} saw the frame at {scale:.2g} of its size, where it is surest of what it finds; see --scale"
+        )
