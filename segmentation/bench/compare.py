@@ -56,11 +56,14 @@ class Model:
         Of a network; ``"reconstruct"`` for every other method.
     weights : str
         A weights file; the shipped one if empty.
+    scale : float, optional
+        At which a network sees frames; where it is surest if None.
     """
 
     method: str
     mapping: str = RECONSTRUCT
     weights: str = ""
+    scale: float | None = None
 
     @classmethod
     def parse(cls, text: str) -> Model:
@@ -86,13 +89,15 @@ class Model:
     @property
     def options(self) -> dict[str, Any]:
         """The options with which it is called."""
-        return {"mapping": self.mapping, "weights": self.weights} if self.method in ARCHITECTURES else {}
+        if self.method not in ARCHITECTURES:
+            return {}
+        return {"mapping": self.mapping, "weights": self.weights, "scale": self.scale}
 
     def parameters(self) -> int:
         """Return how many parameters the network has; 0 if it is none."""
         if self.method not in ARCHITECTURES:
             return 0
-        network = load_segmenter(self.method, **self.options).network
+        network = load_segmenter(self.method, mapping=self.mapping, weights=self.weights).network
         return sum(parameter.numel() for parameter in network.parameters())
 
     def run(self, scan: Measurement, device: str) -> Instances:

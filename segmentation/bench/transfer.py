@@ -87,7 +87,8 @@ def transfer_experiment(
         # All are judged where they do best on the particles' validation images.
         point, _ = choose_operating_point(model, particles, device=device, frames=40)
         save_segmenter(files[name], averaged, config, point)
-    models = {name: Model("mask-rcnn", weights=str(file)) for name, file in files.items()}
+    # At the frames' own size: a network that has hardly been trained is no judge of what it is sure of.
+    models = {name: Model("mask-rcnn", weights=str(file), scale=1.0) for name, file in files.items()}
     parts = []
     for name, model in models.items():
         progress(f"judge {name}")
