@@ -122,7 +122,7 @@ def find(
     scale : float, optional
         At what share of its sides the network sees the frame, above 0 and at most 1: what is 300 pixels wide is found
         at a quarter. If None, the one at which the network is surest (`segmentation.scales`; in `info` afterwards).
-        Mappings other than ``reconstruct`` always see the full size.
+        Mapping ``sparse`` always sees the full size, ``features`` that of frames beyond a million pixels.
 
     Returns
     -------
@@ -155,19 +155,16 @@ def find(
     with torch.inference_mode():
         whole = map_frame(image, seen, multiple=MULTIPLE, device=target, reconstructor=loaded.reconstructor)
         shape = check_shape(whole.image.shape, "image", smallest=1)
-        if scale is not None and scale < 1 and min(shape) * scale < MULTIPLE:
-            raise InputError(
-                f"scale is {scale:g}, at which a frame of {shape[0]} x {shape[1]} pixels has fewer than {MULTIPLE} a "
-                f"side; expected {MULTIPLE / min(shape):.2g} or more"
-            )
+        if scale is not None and scale < 1:
+            _check_scale(scale, shape, whole, seen)
         run = partial(run_views, network, views=views, regions=architecture.regions)
         draw = _detected if architecture.regions else _labelled
 
         def look(at: float) -> Instances:
-            mapped = whole if at == 1 else map_frame(image, seen, multiple=MULTIPLE, device=target, scale=at)
+            mapped = whole if at == 1 or whole.reduced is None else whole.reduced(at)
             return draw(run, mapped, shape, point, min_area_px)
 
-        if scale is None and seen == RECONSTRUCT:
+        if scale is None and whole.reduced is not None:
             particles, scale = surest(look, shape)
         else:
             scale = 1.0 if scale is None else float(scale)
@@ -176,6 +173,20 @@ def find(
     scan = image.scan if isinstance(image, Reconstruction) else image if isinstance(image, Measurement) else None
     kept = particles.only(found_snr(whole.image, particles.labels, scan) >= min_snr)
     return replace(kept, labels=compact_labels(kept.labels, kept.ids), intensity=whole.image, info=info)
+
+
+def _check_scale(scale: float, shape: tuple[int, int], whole: Mapped, mapping: str) -> None:
+    """Raise `InputError` if a frame cannot be seen at a scale below 1."""
+    if whole.reduced is None:
+        raise InputError(
+            f"scale is {scale:g} with mapping {mapping!r}, which sees this frame at full size; expected 1, or mapping "
+            f"{RECONSTRUCT!r}"
+        )
+    if min(shape) * scale < MULTIPLE:
+        raise InputError(
+            f"scale is {scale:g}, at which a frame of {shape[0]} x {shape[1]} pixels has fewer than {MULTIPLE} a side; "
+            f"expected {MULTIPLE / min(shape):.2g} or more"
+        )
 
 
 def _detected(

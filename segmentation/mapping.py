@@ -9,7 +9,7 @@ sparse      the samples, the mask and the noise alone: the baseline             
 =========== ================================================================================== ========
 
 All are at native scale: no model resizes what it is given. Where the user wants it, or lets `segmentation.scales`
-choose, ``reconstruct`` shows the image reduced.
+choose, ``reconstruct`` and ``features`` show a frame reduced (`Mapped.reduced`).
 """
 
 from __future__ import annotations
@@ -125,11 +125,15 @@ class Mapped:
         The sides that windows cover: those of the frame, rounded up.
     image : ndarray, shape (H, W)
         The image that goes with the maps, on which intensities are measured.
+    reduced : callable, optional
+        From a scale below 1 to the frame at this share of its sides; None where a mapping has full size alone: that of
+        samples, and of features that are computed window by window.
     """
 
     window: Callable[[slice, slice], Tensor]
     padded: tuple[int, int]
     image: NDArray[np.float64]
+    reduced: Callable[[float], Mapped] | None = None
 
 
 def map_frame(
@@ -139,7 +143,6 @@ def map_frame(
     multiple: int,
     device: torch.device,
     reconstructor: LoadedNetwork | None = None,
-    scale: float = 1.0,
 ) -> Mapped:
     """Bring a frame to a network by a mapping.
 
@@ -155,8 +158,6 @@ def map_frame(
         Where the maps go.
     reconstructor : LoadedNetwork, optional
         The network that gives features; the shipped one if None.
-    scale : float
-        Below 1, an image is reduced to this share of its sides first (``reconstruct`` alone; `Mapped.image` too).
 
     Raises
     ------
@@ -165,12 +166,8 @@ def map_frame(
     """
     check_mapping(mapping)
     if mapping == RECONSTRUCT:
-        return _from_image(frame, multiple, device, scale)
-    if scale != 1:
-        raise InputError(
-            f"scale is {scale:g} with mapping {mapping!r}, which sees a frame at full size; expected 1, or mapping "
-            f"{RECONSTRUCT!r}"
-        )
+        sigma = frame.sigma if isinstance(frame, Reconstruction) else None
+        return _from_image(full_image(frame), sigma, multiple, device)
     if mapping == FEATURES and isinstance(frame, Reconstruction):
         _check_features(frame, multiple, shipped=reconstructor is None)
         return _from_features(frame, multiple, device)
@@ -233,13 +230,13 @@ def trainable_maps(out: NetworkOutput) -> Tensor:
     return beside(torch.cat([seen, told], 1), out.features[FEATURE_MAP][0].float())
 
 
-def _from_image(
-    frame: NDArray[np.float64] | Reconstruction | Measurement, multiple: int, device: torch.device, scale: float
-) -> Mapped:
-    sigma = frame.sigma if isinstance(frame, Reconstruction) else None
-    image, sigma = shrunk(full_image(frame), scale), None if sigma is None else shrunk(sigma, scale)
+def _from_image(image: NDArray[np.float64], sigma: NDArray | None, multiple: int, device: torch.device) -> Mapped:
+    def reduced(scale: float) -> Mapped:
+        told = None if sigma is None else shrunk(sigma, scale)
+        return _from_image(shrunk(image, scale), told, multiple, device)
+
     maps = _mirrored(image_maps(image, sigma), multiple).to(device)
-    return Mapped(_slicer(maps), (maps.shape[-2], maps.shape[-1]), image)
+    return Mapped(_slicer(maps), (maps.shape[-2], maps.shape[-1]), image, reduced)
 
 
 def _mirrored(maps: NDArray[np.float32], multiple: int) -> Tensor:
@@ -267,9 +264,23 @@ def _through_network(scan: Measurement, multiple: int, device: torch.device, loa
 
 
 def _from_features(frame: Reconstruction, multiple: int, device: torch.device) -> Mapped:
-    maps = feature_maps(frame, multiple, device)
+    image, maps = full_image(frame), feature_maps(frame, multiple, device)
+
+    def reduced(scale: float) -> Mapped:
+        small, sigma = shrunk(image, scale), None if frame.sigma is None else shrunk(frame.sigma, scale)
+        features, stride = frame.features[FEATURE_MAP]
+        within = features[..., : -(-image.shape[0] // stride), : -(-image.shape[1] // stride)].float().to(device)
+        size = [-(-side // stride) for side in small.shape]
+        fewer = F.interpolate(within, size=size, mode="bilinear", antialias=True, align_corners=False)
+        seen = _mirrored(image_maps(small, sigma), multiple).to(device)
+        return _folded(beside(seen, pad_to_multiple(fewer, multiple // stride)), small, None)
+
+    return _folded(maps, image, reduced)
+
+
+def _folded(maps: Tensor, image: NDArray[np.float64], reduced: Callable[[float], Mapped] | None) -> Mapped:
     padded = (maps.shape[-2] * UNSHUFFLE, maps.shape[-1] * UNSHUFFLE)
-    return Mapped(_slicer(maps, UNSHUFFLE), padded, full_image(frame))
+    return Mapped(_slicer(maps, UNSHUFFLE), padded, image, reduced)
 
 
 def _slicer(maps: Tensor, stride: int = 1) -> Callable[[slice, slice], Tensor]:
