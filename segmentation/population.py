@@ -172,7 +172,7 @@ def population(
         )
     _check_rows(table, needed, (height, width))
     row_size, col_size = pixel_size_pair(pixel_size_nm)
-    named = int(np.unique(table["frame"]).size) if "frame" in table and len(table) else 1
+    named = len(table["frame"].drop_duplicates()) if "frame" in table and len(table) else 1
     n_frames = named if n_frames is None else n_frames
     check_count(n_frames, "n_frames", named)
     frame_area = n_frames * height * width * row_size * col_size

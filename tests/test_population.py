@@ -259,3 +259,21 @@ def test_fits_of_sizes_that_are_far_from_any_family_or_all_but_equal():
         assert other.logpdf(odd).sum() < likelihood
     near = np.array([10.0, np.nextafter(10.0, 11), np.nextafter(10.0, 9)])
     assert len(fit_distributions(np.sort(near), np.ones(3))) == 0
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        ["a", "a", "b", None],
+        ["a", "a", "b", float("nan")],
+        [1, 1, "b", "c"],
+        pd.Categorical(["a", "a", "b", None]),
+        pd.array(["a", "a", "b", None], dtype="string"),
+    ],
+    ids=str,
+)
+def test_frames_may_be_named_by_anything(frames):
+    found = population(table_of([5.0, 6.0, 7.0, 8.0]).assign(frame=frames), (64, 64))
+    assert found.n_frames == 3
+    numbered = population(table_of([5.0, 6.0, 7.0, 8.0]).assign(frame=[0, 0, 1, 2]), (64, 64))
+    pd.testing.assert_frame_equal(found.statistics, numbered.statistics)
