@@ -150,6 +150,7 @@ def find(
     }
     blank = image.image if isinstance(image, Reconstruction) else image
     if isinstance(blank, np.ndarray) and np.ptp(blank) == 0:
+        info["scale"] = 1.0 if scale is None else float(scale)
         return Instances(np.zeros(blank.shape, dtype=np.int32), intensity=blank, info=info)  # pyright: ignore[reportArgumentType]
     seen = network.config.mapping
     with torch.inference_mode():
@@ -183,9 +184,10 @@ def _check_scale(scale: float, shape: tuple[int, int], whole: Mapped, mapping: s
             f"{RECONSTRUCT!r}"
         )
     if min(shape) * scale < MULTIPLE:
+        least = MULTIPLE / min(shape)
         raise InputError(
             f"scale is {scale:g}, at which a frame of {shape[0]} x {shape[1]} pixels has fewer than {MULTIPLE} a side; "
-            f"expected {MULTIPLE / min(shape):.2g} or more"
+            f"expected {'1, the full size' if least >= 1 else f'{np.ceil(1000 * least) / 1000:g} or more'}"
         )
 
 

@@ -94,6 +94,8 @@ class MovieResult:
         How many frames were processed.
     ended : str
         Why the movie ended early; empty if it did not.
+    scales : list of float or None
+        Share of its sides at which a network saw each frame; None of other methods.
     paths : dict of str to Path
         The files: ``particles``, ``events``, ``video`` if there is one, ``parts``.
     """
@@ -101,6 +103,7 @@ class MovieResult:
     tracks: Tracks
     frames: int
     ended: str
+    scales: list[float | None]
     paths: dict[str, Path]
 
 
@@ -190,13 +193,15 @@ def _process(
     if video != "none":
         pictures = (parts / f"{number:06d}.png" for number in range(finished))
         paths["video"] = write_video(pictures, root / f"{name}_movie.{video}")
-    tracks = _tracks(parts, finished, chosen)
+    tables = [_read_part(parts, number) for number in range(finished)]
+    scales = [table.attrs.get("scale") for table in tables]
+    tracks = _tracks(tables, chosen)
     paths["particles"] = write_table(root / f"{name}_all_particles", tracks.table)[0]
     paths["events"] = write_csv(root / f"{name}_events.csv", tracks.events)
     if chosen.temporal:
         # It lacks its later neighbour: computed again when the movie goes on.
         (parts / f"{finished - 1:06d}.parquet").unlink()
-    return MovieResult(tracks, finished, ended, paths)
+    return MovieResult(tracks, finished, ended, scales, paths)
 
 
 def _found(scan: Measurement, image: Reconstruction, chosen: MovieOptions) -> Instances:
@@ -293,6 +298,7 @@ def _write_part(parts: Path, number: int, scan: Measurement, found: Instances, t
     # The table last: where it is, the frame is finished.
     table = table.assign(sampling_ratio=scan.ratio)
     table.attrs |= {"pixel_size_nm": scan.pixel_size_nm, "frame": frame_digest(scan)}
+    table.attrs["scale"] = found.info.get("scale")
     with atomic_path(parts / f"{number:06d}.parquet") as temporary:
         table.to_parquet(temporary)
 
@@ -310,8 +316,7 @@ def _picture(number: int, found: Instances) -> Image.Image:
     return with_caption(pixels, f"frame {number}", column_nm)
 
 
-def _tracks(parts: Path, frames: int, options: MovieOptions) -> Tracks:
-    tables = [_read_part(parts, number) for number in range(frames)]
+def _tracks(tables: list[pd.DataFrame], options: MovieOptions) -> Tracks:
     pixel_size = tables[0].attrs.get("pixel_size_nm")
     size = tuple(pixel_size) if isinstance(pixel_size, list) else pixel_size
     return track(tables, pixel_size_nm=size, frame_interval_s=options.frame_interval_s, max_step_px=options.max_step_px)

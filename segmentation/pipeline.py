@@ -292,6 +292,8 @@ def means(
         told["recon_weights"] = load_network(recon, recon_options.get("weights", "")).info
     if segment in ARCHITECTURES:
         chosen = {name: segment_options.get(name, "") for name in ("weights", "mapping")}
+        # None where the network chooses: results of a program that did not choose yet tell no scale.
+        told["scale"] = segment_options.get("scale")
         told["segment_weights"] = load_segmenter(segment, **chosen).info
     return told
 

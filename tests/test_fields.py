@@ -219,3 +219,78 @@ def test_the_particles_of_a_figure_need_their_frame(tmp_path):
     labels = squares(6, 9)
     with pytest.raises(InputError, match="without the frame"):
         particles_figure(Instances(labels), segmentation.measure(labels), tmp_path / "a.png")
+
+
+def test_hidden_files_are_no_frames(capsys, tmp_path, scene):
+    folder = folder_of(tmp_path, {"a": scene.frame, ".z": scene.frame.T})
+    (folder / "._a.npy").write_bytes(b"\0\5\x16\7")  # what macOS leaves beside a file
+    status, _, error = run_main(capsys, "segment", folder, *THRESHOLD, "--out", tmp_path / "out")
+    assert status == 0, error
+    assert pd.read_csv(tmp_path / "out" / "places_frames.csv")["frame"].tolist() == ["a"]
+
+
+def test_a_frame_named_as_the_results_of_all_is_not_counted_twice(capsys, tmp_path, scene):
+    folder = folder_of(tmp_path, {"a": scene.frame, "places_all": scene.frame.T})
+    for _ in range(2):
+        status, printed, _ = run_main(capsys, "segment", folder, *THRESHOLD, "--out", tmp_path / "out")
+        assert status == 2
+        assert "places_all: left out, its results would have the names of those of all frames" in printed
+        assert set(pd.read_csv(tmp_path / "out" / "places_all_particles.csv")["frame"]) == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("inside", "given", "stem"),
+    [(".", "ratio_0.1", "ratio_0.1"), ("ratio_0.1", ".", "ratio_0.1"), ("sub", "..", "top")],
+)
+def test_results_of_a_folder_have_its_whole_name(capsys, tmp_path, scene, monkeypatch, inside, given, stem):
+    home = tmp_path / "top"
+    for folder in (home, home / "ratio_0.1", home / "sub"):
+        folder.mkdir()
+    np.save((home if stem == "top" else home / stem) / "a.npy", scene.frame)
+    monkeypatch.chdir(home / inside)
+    status, _, error = run_main(capsys, "segment", given, *THRESHOLD, "--out", tmp_path / "out")
+    assert status == 0, error
+    assert (tmp_path / "out" / f"{stem}_frames.csv").is_file()
+
+
+def test_a_mended_frame_leaves_the_scans_of_the_others_as_they_were(capsys, tmp_path, scene):
+    folder = folder_of(tmp_path, {"a": scene.frame, "c": scene.frame.T})
+    (folder / "b.npy").write_bytes(b"no array")
+    out = tmp_path / "out"
+    arguments = ("run", folder, *CLASSICAL, "--ratio", 0.5, "--peak-counts", 50, "--separate", "--out", out)
+    prints = []
+    for _ in range(2):
+        run_main(capsys, *arguments)
+        prints.append([json.loads((out / f"{name}_provenance.json").read_text())["fingerprint"] for name in "ac"])
+        np.save(folder / "b.npy", scene.frame[::-1])
+    assert prints[0] == prints[1]
+    assert (out / "b_labels.tif").is_file()
+
+
+def test_an_option_that_is_wrong_for_every_frame_is_one_line(capsys, tmp_path, scene):
+    folder = folder_of(tmp_path, {"a": scene.frame, "b": scene.frame.T})
+    status, printed, error = run_main(capsys, "segment", folder, *THRESHOLD, "--scale", 0.5, "--out", tmp_path / "out")
+    assert status == 2
+    assert printed == ""
+    assert "error: method 'threshold' has no option 'scale'" in error
+
+
+def test_scales_that_networks_chose_are_told(capsys, tmp_path, scene, monkeypatch):
+    from dataclasses import replace
+
+    from segmentation.cli import chain
+
+    folder = folder_of(tmp_path, {name: np.roll(scene.frame, k, axis=1) for k, name in enumerate("abc")})
+    scales, kept = {"a": 0.25, "b": 1.0, "c": 0.5}, chain.segment
+
+    def chosen(frame, *rest, **options):
+        options.pop("scale", None)
+        found = kept(frame, *rest, **options)
+        return replace(found, info={"scale": scales[frame.name]})
+
+    monkeypatch.setattr(chain, "segment", chosen)
+    arguments = ("segment", folder, *THRESHOLD, "--out", tmp_path / "out")
+    for _ in range(2):  # those that are done already too
+        _, printed, _ = run_main(capsys, *arguments)
+        assert "threshold saw 2 of 3 frames at 0.25 to 0.5 of full size" in printed
+    assert "of full size, as --scale says" in run_main(capsys, *arguments, "--scale", 0.5)[1]

@@ -1,5 +1,6 @@
 """Movies through the whole chain: in bounded memory, resumed after a kill, and kept when they break off."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 from PIL import Image
 
 from cs_recon.checkpoint import load_any_weights, save_weights
+from segmentation import movie as movie_module
 from segmentation.movie import MovieOptions, process_movie
+from segmentation.pipeline import find_in
 from segmentation.shipped import shipped_file
 from segmentation.video import CAPTION_PX
 from simulate import InputError, Measurement, Movie, MovieConfig, SceneConfig, measure_movie, movie_paths
@@ -117,6 +120,28 @@ def test_parts_of_other_options_are_not_mixed(film, tmp_path):
     process_movie(iter(film[:1]), tmp_path, options=CLASSICAL)
     with pytest.raises(InputError, match="other options"):
         process_movie(iter(film), tmp_path, options=MovieOptions(recon="nearest", segment="threshold"))
+
+
+def test_scales_that_a_network_chose_are_told_after_a_kill_too(film, tmp_path, monkeypatch):
+    def chosen(scan, image, segment, **options):
+        found = find_in(scan, image, segment, **options)
+        return replace(found, info={"scale": 0.5 if scan.name == film[1].name else 1.0})
+
+    monkeypatch.setattr(movie_module, "find_in", chosen)
+    process_movie(iter(film[:2]), tmp_path, options=CLASSICAL)
+    result = process_movie(iter(film[:3]), tmp_path, options=CLASSICAL)
+    assert result.scales == [1.0, 0.5, 1.0]
+
+
+def test_parts_made_before_networks_chose_a_scale_are_not_mixed(film, tmp_path):
+    options = MovieOptions(recon="linear")
+    process_movie(iter(film[:1]), tmp_path, options=options)
+    file = tmp_path / "movie_parts" / "options.json"
+    told = json.loads(file.read_text())
+    del told["scale"]
+    file.write_text(json.dumps(told, sort_keys=True))
+    with pytest.raises(InputError, match="other options, weights or program"):
+        process_movie(iter(film[:1]), tmp_path, options=options)
 
 
 def test_parts_of_another_movie_are_not_mixed(film, tmp_path):

@@ -183,7 +183,7 @@ def test_a_given_scale_is_kept_and_shapes_come_back(method):
         ({"scale": 0}, "scale"),
         ({"scale": 1.5}, "scale is 1.5"),
         ({"scale": float("nan")}, "scale"),
-        ({"scale": 0.05}, "fewer than 32 a side; expected 0.062 or more"),
+        ({"scale": 0.05}, "fewer than 32 a side; expected 0.063 or more"),
         ({"scale": 0.5, "mapping": "sparse"}, "sees this frame at full size"),
     ],
 )
@@ -195,7 +195,10 @@ def test_impossible_scales_are_refused(options, told):
 
 def test_the_command_says_the_scale(capsys, tmp_path):
     np.save(tmp_path / "large.npy", large_particles()[0])
-    for given, told in (([], "mask-rcnn saw the frame at 0."), (["--scale", "0.25"], "at 0.25 of its size")):
+    for given, told in (
+        ([], "mask-rcnn saw the frame at 0."),
+        (["--scale", "0.25"], "at 0.25 of its size, as --scale says"),
+    ):
         status, printed, error = run_main(capsys, "segment", tmp_path / "large.npy", *given, "--out", tmp_path / "out")
         assert status == 0, error
         assert told in printed
@@ -213,3 +216,17 @@ def test_a_detector_first_loaded_in_inference_serves_training_too(tmp_path):
     with torch.inference_mode():
         network = load_segmenter("mask-rcnn", weights=str(copied)).network
     assert not any(parameter.is_inference() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("shape", "told"), [((20, 40), "expected 1, the full size"), ((310, 400), "expected 0.104 or")]
+)
+def test_the_least_scale_that_a_message_tells_is_accepted(shape, told):
+    frame = np.random.default_rng(0).normal(size=shape)
+    with pytest.raises(InputError, match=told):
+        segment(frame, scale=0.1)
+    assert segment(frame, scale=min(1.0, np.ceil(32_000 / min(shape)) / 1000)).shape == shape
+
+
+def test_a_blank_frame_tells_its_scale_like_any_other():
+    assert segment(np.ones((300, 300))).info["scale"] == 1

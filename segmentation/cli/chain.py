@@ -18,10 +18,10 @@ from cs_recon import reconstruct, reconstructors
 from cs_recon.device import pick_device
 from cs_recon.io import provenance, read_frames, write_provenance
 from segmentation.cli.fields import run_fields
-from segmentation.cli.inputs import frames_of, scans_of
+from segmentation.cli.inputs import frames_of, is_folder, scans_of
 from segmentation.cli.movies import movie_options, refuse_movie_options, run_movie
 from segmentation.cli.options import analysis_option, frame_options, recon_options, scan_options, segment_options
-from segmentation.cli.words import describe, remark_on_pixels, remark_on_scale, say
+from segmentation.cli.words import describe, remark_on_pixels, remark_on_scales, say
 from segmentation.mapping import MAPPINGS, RECONSTRUCT, check_mapping
 from segmentation.measure import measure, summary
 from segmentation.methods import segment, segmenters
@@ -107,7 +107,7 @@ def _run(options: argparse.Namespace) -> None:
             with stages() as stage:
                 result, paths = _run_frame(first, options, stage, {})
             say(report(result))
-            remark_on_scale(result.instances)
+            _remark_on_scale(result.instances, options)
             remark_on_pixels(result.table)
             _say_lines(_analyse(result.instances, result.table, options))
             say(f"\nFigure: {paths['figure']}\nTable:  {paths['table']}")
@@ -141,6 +141,10 @@ def _run_frame(
     )
     stage("write")
     return result, save(result, options.out, record={**_record(options), **fields})
+
+
+def _remark_on_scale(found: Instances, options: argparse.Namespace) -> None:
+    remark_on_scales(found.method, [found.info.get("scale")], asked=options.scale is not None)
 
 
 def _remark_on_zeros(scan: Measurement) -> None:
@@ -220,14 +224,14 @@ def _segment(options: argparse.Namespace) -> None:
         return table
 
     with output_folder(options.out):
-        if first is None or second is not None or failed:
+        if first is None or second is not None or failed or is_folder(options.frame):
             several = chain((frame for frame in (first, second) if frame is not None), frames)
             run_fields(several, failed, options, work, {}, _segment_choices(options))
             return
         with stages() as stage:
             found, table, paths = _segment_frame(first, options, stage, {})
         say(f"{describe(table)}\nFigure: {paths['figure']}\nTable:  {paths['table']}\nLabels: {paths['labels']}")
-        remark_on_scale(found)
+        _remark_on_scale(found, options)
         remark_on_pixels(table)
         _say_lines(_analyse(found, table, options))
 

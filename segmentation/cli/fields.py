@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from tqdm import tqdm
 
-from segmentation.cli.words import count, describe, remark_on_pixels, say
-from segmentation.fields import FieldOfView, save_fields
+from segmentation.cli.inputs import results_stem
+from segmentation.cli.words import count, describe, remark_on_pixels, remark_on_scales, say
+from segmentation.fields import FieldOfView, join_fields, save_fields
 from segmentation.output import analysis_paths
 from segmentation.pipeline import file_stem, frame_digest, means
 from simulate.atomic import sole_writer
@@ -19,6 +20,7 @@ from simulate.errors import InputError
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from simulate.measurement import Measurement
 
@@ -53,6 +55,8 @@ def run_fields(
     told |= means(getattr(options, "recon", None), options.segment, recon_choices, segment_choices)
     settings = json.dumps(told, default=str, sort_keys=True)
     fields: list[FieldOfView] = []
+    scales: list[object] = []
+    together = results_stem(options.frame)
     stems: set[str] = set()
     with sole_writer(options.out), tqdm(unit="frame", leave=False) as bar:
         for scan in scans:
@@ -62,21 +66,25 @@ def run_fields(
                 if stem in stems:
                     raise InputError("another frame's results have its name; expected names that differ")
                 stems.add(stem)
+                if stem == f"{together}_all":
+                    raise InputError("its results would have the names of those of all frames; expected another name")
                 table = _done(options, stem, key)
                 if table is None:
                     table = work(scan, bar.set_description, {"fingerprint": key})
             except InputError as error:
                 failed[scan.name] = str(error)
                 continue
+            scales.append(_record(options.out, stem).get("segmentation", {}).get("scale"))
             fields.append(FieldOfView(scan.name, scan.shape, scan.pixel_size_nm, table))
             bar.update()
             bar.write(f"{scan.name}: {describe(table)}")
     if fields:
-        _say_together(fields, options)
+        _say_together(fields, together, options)
+        remark_on_scales(options.segment, scales, asked=options.scale is not None)
     if failed:
         name, reason = next(iter(failed.items()))
-        if len(failed) == 1 and not fields:
-            raise InputError(reason)
+        if len(set(failed.values())) == 1 and not fields:
+            raise InputError(reason)  # one frame, or what is wrong with the options
         for left_out in failed:
             say(f"{left_out}: left out, {failed[left_out]}")
         raise InputError(
@@ -90,7 +98,7 @@ def _done(options: argparse.Namespace, stem: str, key: str) -> pd.DataFrame | No
     # Absolute: a folder "s3:scans" would be taken for an address.
     out = options.out.absolute()
     try:
-        record = json.loads((out / f"{stem}_provenance.json").read_text(encoding="utf-8"))
+        record = _record(out, stem)
         files = [out / name for name in record["files"].values()]
         # The analysis is written last: a run may have been killed before it.
         files += analysis_paths(out, stem).values() if options.analysis else []
@@ -100,10 +108,14 @@ def _done(options: argparse.Namespace, stem: str, key: str) -> pd.DataFrame | No
         return None  # there is none, or a damaged one: computed again
 
 
-def _say_together(fields: list[FieldOfView], options: argparse.Namespace) -> None:
-    stem = file_stem(options.frame.stem)
+def _record(out: Path, stem: str) -> dict[str, Any]:
+    """Return the provenance of a frame that is done."""
+    return json.loads((out / f"{stem}_provenance.json").read_text(encoding="utf-8"))
+
+
+def _say_together(fields: list[FieldOfView], stem: str, options: argparse.Namespace) -> None:
     together, paths = save_fields(fields, options.out, stem, analysis=options.analysis)
-    table = pd.read_csv(paths["particles"])
+    table = join_fields(fields)
     if {"equivalent_diameter_nm", "equivalent_diameter_px"} <= set(table):
         say(f"{count(len(table), 'particle')} in all; some frames tell no pixel size, so that sizes are not one column")
     else:

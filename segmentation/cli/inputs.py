@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -34,6 +35,12 @@ def scans_of(options: argparse.Namespace, failed: dict[str, str] | None = None) 
     if options.ratio is None and options.peak_counts is None:
         return frames
     scheme, ratio = (options.scheme or "random", options.ratio) if options.ratio is not None else ("raster", 1.0)
+    if failed is not None:
+        check_rng(options.seed)
+        return (
+            _sub_sample(frame, scheme, ratio, options.peak_counts, *_generators_of(options.seed, frame.name))
+            for frame in frames
+        )
     return (
         _sub_sample(frame, scheme, ratio, options.peak_counts, *generators)
         for frame, generators in zip(frames, _generators(options.seed), strict=False)
@@ -50,7 +57,7 @@ def frames_of(source: Path, options: argparse.Namespace, failed: dict[str, str] 
     if hasattr(options, "mask"):
         how |= {"mask": options.mask, "coordinates": options.coordinates}
     folder = Path(source)
-    if not folder.is_dir() or folder.suffix.lower() in SUFFIXES:
+    if not is_folder(folder):
         frames = iter_frames(folder, **how)
         return frames if failed is None else _noted(frames, folder.name, failed)
     if folder.resolve() == Path(options.out).resolve():
@@ -65,6 +72,21 @@ def frames_of(source: Path, options: argparse.Namespace, failed: dict[str, str] 
     if gap:
         say(f"Between {gap[0]} and {gap[1]} a frame is missing; they count as neighbours in time")
     return (frame for file in files for frame in iter_frames(file, **how))
+
+
+def is_folder(source: Path) -> bool:
+    """Return whether a path is a folder of frames; some files of frames are folders too (ZSPY)."""
+    return source.is_dir() and source.suffix.lower() not in SUFFIXES
+
+
+def results_stem(source: Path) -> str:
+    """Return what results of all frames of a file or folder together are named after: a folder by its whole name.
+
+    >>> results_stem(Path("movie.tif"))
+    'movie'
+    """
+    named = source.resolve() if source.name in ("", "..") else source
+    return file_stem(named.name if is_folder(named) else named.stem)
 
 
 def _opened(file: Path, how: ReadOptions) -> Iterator[Measurement]:
@@ -83,9 +105,11 @@ def _noted(frames: Iterator[Measurement], name: str, failed: dict[str, str]) -> 
 def frame_files(folder: Path) -> list[Path]:
     """Return the frames of a folder, numbers in their names in order: ``frame2`` comes before ``frame10``.
 
-    Tables of text beside files of other kinds are notes or coordinates, no frames.
+    Tables of text beside files of other kinds are notes or coordinates, no frames; nor are hidden files (macOS writes
+    ``._NAME`` beside each file of a foreign disk).
     """
-    found = [file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES]
+    visible = (file for file in folder.iterdir() if not file.name.startswith("."))
+    found = [file for file in visible if file.suffix.lower() in SUFFIXES]
     others = [file for file in found if file.suffix.lower() not in LIST_SUFFIXES]
     if not found:
         raise InputError(
@@ -139,6 +163,13 @@ def _generators(seed: int) -> Iterator[list[np.random.Generator]]:
     while True:
         (child,) = root.spawn(1)
         yield [np.random.default_rng(part) for part in child.spawn(2)]
+
+
+def _generators_of(seed: int, name: str) -> list[np.random.Generator]:
+    """Return generators of a scan's positions and noise that depend on no other frame: one may be mended or join."""
+    digest = hashlib.sha256(name.encode(errors="surrogateescape")).digest()
+    root = np.random.SeedSequence([int(seed), int.from_bytes(digest[:8], "big")])
+    return [np.random.default_rng(part) for part in root.spawn(2)]
 
 
 def read_options(options: argparse.Namespace) -> ReadOptions:

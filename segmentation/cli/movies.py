@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from cs_recon.io import provenance, write_provenance
-from segmentation.cli.words import count, describe, remark_on_pixels, say
+from segmentation.cli.inputs import results_stem
+from segmentation.cli.words import count, describe, remark_on_pixels, remark_on_scales, say
 from segmentation.movie import MovieOptions, process_movie
-from segmentation.pipeline import file_stem
 from simulate.errors import InputError
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def run_movie(
         frame_interval_s=options.frame_interval_s,
         max_step_px=options.max_step_px,
     )
-    stem = file_stem(Path(options.frame).stem)
+    stem = results_stem(options.frame)
     with tqdm(unit="frame", leave=False) as bar:
         result = process_movie(
             scans,
@@ -69,12 +68,13 @@ def run_movie(
     arguments = {name: value for name, value in vars(options).items() if name != "func"}
     write_provenance(
         options.out / f"{stem}_provenance.json",
-        provenance(arguments=arguments, frames=result.frames, ended_early=result.ended),
+        provenance(arguments=arguments, frames=result.frames, ended_early=result.ended, scales=result.scales),
     )
     numbers = {"frame": result.frames, "track": len(result.tracks), "event": len(result.tracks.events)}
     say(", ".join(count(number, what) for what, number in numbers.items()))
     say(f"All frames together: {describe(result.tracks.table)}")
     remark_on_pixels(result.tracks.table)
+    remark_on_scales(options.segment, result.scales, asked=options.scale is not None)
     say(f"\nTable:  {result.paths['particles']}\nEvents: {result.paths['events']}")
     if "video" in result.paths:
         say(f"Video:  {result.paths['video']}")

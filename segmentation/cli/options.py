@@ -11,7 +11,12 @@ if TYPE_CHECKING:
 
 def frame_options(parser: argparse.ArgumentParser) -> None:
     """Add the file to read, how to read it, and where to write."""
-    parser.add_argument("frame", type=Path, metavar="FRAME", help="TIFF, PNG, NPY, NPZ, CSV, DM3/DM4, EMD, MRC, ...")
+    parser.add_argument(
+        "frame",
+        type=Path,
+        metavar="FRAME",
+        help="TIFF, PNG, NPY, NPZ, CSV, DM3/DM4, EMD, MRC, ..., or a folder of them",
+    )
     parser.add_argument("--pixel-size-nm", type=float, metavar="X", help="pixel size in nm, in place of the file's own")
     parser.add_argument("--signal", metavar="NAME", help="which image of a file with several: its title or number")
     parser.add_argument("--grey", action="store_true", help="convert a colour image by luminance")

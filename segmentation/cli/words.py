@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from segmentation.columns import as_flags
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from collections.abc import Sequence
 
-    from segmentation.instances import Instances
+    import pandas as pd
 
 
 def say(text: str) -> None:
@@ -45,10 +45,18 @@ def remark_on_pixels(table: pd.DataFrame) -> None:
         say("Sizes are in pixels: the file tells no pixel size; give it with --pixel-size-nm for nanometres")
 
 
-def remark_on_scale(found: Instances) -> None:
-    """Say at which scale a network saw a frame, if it was not the frame's own."""
-    scale = found.info.get("scale", 1)
-    if isinstance(scale, float) and scale < 1:
-        say(
-            f"{found.method} saw the frame at {scale:.2g} of its size, where it is surest of what it finds; see --scale"
-        )
+def remark_on_scales(method: str, scales: Sequence[object], *, asked: bool) -> None:
+    """Say at which scales a network saw frames, if they were not all the frames' own, and whether the user chose."""
+    reduced = sorted(scale for scale in scales if isinstance(scale, float) and scale < 1)
+    if not reduced:
+        return
+    low, high = f"{reduced[0]:.2g}", f"{reduced[-1]:.2g}"
+    share = low if low == high else f"{low} to {high}"
+    one = len(scales) == 1
+    seen = (
+        f"the frame at {share} of its size"
+        if one
+        else f"{len(reduced)} of {len(scales)} frames at {share} of full size"
+    )
+    why = "as --scale says" if asked else "where it is surest of what it finds; see --scale"
+    say(f"{method} saw {seen}, {why}")
