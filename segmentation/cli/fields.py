@@ -119,7 +119,8 @@ def _say_together(fields: list[FieldOfView], stem: str, options: argparse.Namesp
     if {"equivalent_diameter_nm", "equivalent_diameter_px"} <= set(table):
         say(f"{count(len(table), 'particle')} in all; some frames tell no pixel size, so that sizes are not one column")
     else:
-        say(f"All {count(len(fields), 'frame')} together: {describe(table)}")
+        together_of = f"All {len(fields)} frames together" if len(fields) > 1 else "The frame"
+        say(f"{together_of}: {describe(table)}")
         remark_on_pixels(table)
     if together is not None and together.sizes.size:
         median, low, high = together.statistics.loc["d50"].to_numpy(dtype=float)
