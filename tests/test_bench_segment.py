@@ -74,6 +74,7 @@ def test_the_comparison_has_a_row_for_every_frame_condition_and_model(folder):
     assert full["average_precision@0.5"].min() == 1, "two bright squares"
     share = relative_to_full(rows)
     np.testing.assert_allclose(share["share", 1.0].dropna(), 1)
+    assert set(relative_to_full(rows[rows.ratio < 1]).columns.get_level_values(0)) == {"AP@0.5"}
 
 
 def test_models_are_named_by_method_and_mapping():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from cs_recon.bench.memory import measured
@@ -208,8 +207,10 @@ def comparison_table(rows: pd.DataFrame, models: Sequence[Model]) -> pd.DataFram
 
 
 def relative_to_full(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean AP at an IoU of 0.5 by model, kind and ratio, and its share of that of full frames."""
+    """Return the mean AP at an IoU of 0.5 by model, kind and ratio, and its share of that of full frames, if any."""
     table: Any = rows.pivot_table(index=["kind", "model"], columns="ratio", values=AP, aggfunc="mean", sort=False)
     table = table.reindex(columns=sorted(table.columns, reverse=True))
-    full = table.get(1.0, np.nan)
-    return pd.DataFrame(pd.concat({"AP@0.5": table, "share": table.div(full, axis=0)}, axis=1))
+    parts = {"AP@0.5": table}
+    if 1.0 in table:
+        parts["share"] = table.div(table[1.0], axis=0)
+    return pd.DataFrame(pd.concat(parts, axis=1))
