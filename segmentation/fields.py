@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 
 from segmentation.analysis import population_table
-from segmentation.figures import STYLE
 from segmentation.measure import summary
 from segmentation.output import write_csv, write_table
 from segmentation.population import population
-from segmentation.population_figures import draw_sizes
-from simulate.atomic import atomic_path, make_folder
+from segmentation.population_figures import sizes_figure
+from simulate.atomic import make_folder
 from simulate.errors import InputError, PixelSize, pixel_size_pair
 
 if TYPE_CHECKING:
@@ -167,19 +166,8 @@ def save_fields(
         return None, paths
     write_csv(written["population"], population_table(together))
     write_csv(written["fits"], together.fits.reset_index())
-    _draw(together, written["population_figure"])
+    sizes_figure(together, written["population_figure"])
     return together, paths | written
-
-
-def _draw(found: Population, path: Path) -> None:
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context({**STYLE, "axes.spines.left": True}):
-        figure = Figure(figsize=(7.0, 4.6), layout="constrained")
-        draw_sizes(figure.subplots(), found)
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, dpi=150)
 
 
 def _check_fields(fields: Sequence[FieldOfView]) -> None:

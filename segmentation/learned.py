@@ -147,10 +147,10 @@ def find(
         "min_score": point,
         "min_snr": min_snr,
         "views": views,
+        "scale": 1.0 if scale is None else float(scale),
     }
     blank = image.image if isinstance(image, Reconstruction) else image
     if isinstance(blank, np.ndarray) and np.ptp(blank) == 0:
-        info["scale"] = 1.0 if scale is None else float(scale)
         return Instances(np.zeros(blank.shape, dtype=np.int32), intensity=blank, info=info)  # pyright: ignore[reportArgumentType]
     seen = network.config.mapping
     with torch.inference_mode():
@@ -166,11 +166,9 @@ def find(
             return draw(run, mapped, shape, point, min_area_px)
 
         if scale is None and whole.reduced is not None:
-            particles, scale = surest(look, shape)
+            particles, info["scale"] = surest(look, shape)
         else:
-            scale = 1.0 if scale is None else float(scale)
-            particles = look(scale)
-    info["scale"] = scale
+            particles = look(scale or 1.0)
     scan = image.scan if isinstance(image, Reconstruction) else image if isinstance(image, Measurement) else None
     kept = particles.only(found_snr(whole.image, particles.labels, scan) >= min_snr)
     return replace(kept, labels=compact_labels(kept.labels, kept.ids), intensity=whole.image, info=info)

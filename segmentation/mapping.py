@@ -196,9 +196,20 @@ def feature_maps(frame: Reconstruction, multiple: int = UNSHUFFLE, device: torch
     go on to sides that are multiples of `multiple` pixels. A detector of images thus has all that it knows here too
     (`transfer.start_from`), and what it learns of the features is gain.
     """
-    seen = _mirrored(image_maps(full_image(frame), frame.sigma), multiple).to(device)
     maps, stride = frame.features[FEATURE_MAP]
-    return beside(seen, pad_to_multiple(maps.float().to(device), multiple // stride))
+    return _image_beside(maps, stride, full_image(frame), frame.sigma, multiple, device)
+
+
+def _image_beside(
+    features: Tensor,
+    stride: int,
+    image: NDArray[np.float64],
+    sigma: NDArray | None,
+    multiple: int,
+    device: torch.device | str,
+) -> Tensor:
+    seen = _mirrored(image_maps(image, sigma), multiple).to(device)
+    return beside(seen, pad_to_multiple(features.float().to(device), multiple // stride))
 
 
 def beside(seen: Tensor, features: Tensor) -> Tensor:
@@ -269,11 +280,10 @@ def _from_features(frame: Reconstruction, multiple: int, device: torch.device) -
     def reduced(scale: float) -> Mapped:
         small, sigma = shrunk(image, scale), None if frame.sigma is None else shrunk(frame.sigma, scale)
         features, stride = frame.features[FEATURE_MAP]
-        within = features[..., : -(-image.shape[0] // stride), : -(-image.shape[1] // stride)].float().to(device)
+        within = features[..., : -(-image.shape[0] // stride), : -(-image.shape[1] // stride)].float()
         size = [-(-side // stride) for side in small.shape]
         fewer = F.interpolate(within, size=size, mode="bilinear", antialias=True, align_corners=False)
-        seen = _mirrored(image_maps(small, sigma), multiple).to(device)
-        return _folded(beside(seen, pad_to_multiple(fewer, multiple // stride)), small, None)
+        return _folded(_image_beside(fewer, stride, small, sigma, multiple, device), small, None)
 
     return _folded(maps, image, reduced)
 

@@ -98,6 +98,19 @@ def draw_shape_map(axes: Axes, instances: Instances | ArrayLike, table: pd.DataF
         bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
 
 
+def sizes_figure(found: Population, path: str | os.PathLike[str]) -> Path:
+    """Draw the size histogram alone, of a population of one or several frames, into an image file; return its path."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context({**STYLE, "axes.spines.left": True}):
+        figure = Figure(figsize=(7.0, 4.6), layout="constrained")
+        draw_sizes(figure.subplots(), found)
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, dpi=_DPI)
+    return Path(path)
+
+
 def population_figure(
     instances: Instances | ArrayLike,
     table: pd.DataFrame,
