@@ -71,7 +71,7 @@ def save_analysis(
         arranged = dispersion(instances, rng=seed)
     except InputError:
         arranged = dispersion(instances, envelopes=0)
-    write_csv(paths["population"], population_table(sizes))
+    write_csv(paths["population"], sizes.table())
     write_csv(paths["fits"], sizes.fits.reset_index())
     write_csv(paths["dispersion"], pd.DataFrame(list(arranged.summary.items()), columns=["statistic", "value"]))
     write_csv(paths["curves"], arranged.curves)
@@ -79,16 +79,6 @@ def save_analysis(
     population_figure(instances, table, sizes, paths["population_figure"])
     dispersion_figure(arranged, paths["dispersion_figure"])
     return sizes, arranged, paths
-
-
-def population_table(sizes: Population) -> pd.DataFrame:
-    """Return the statistics with their units, and the numbers of particles that they rest on."""
-    table = sizes.statistics.rename_axis("statistic").reset_index()
-    table["unit"] = np.where(table["statistic"] == "geometric_sd", "", sizes.unit)
-    numbers = {"count": sizes.count, "touching_border": sizes.touching_border, "effective_n": sizes.effective_n}
-    counted = pd.DataFrame({"statistic": list(numbers), "value": list(numbers.values()), "unit": ""})
-    density = pd.DataFrame({"statistic": ["number_density"], "value": sizes.number_density, "unit": f"1/{sizes.unit}2"})
-    return pd.concat([table, counted, density], ignore_index=True)
 
 
 def describe_analysis(sizes: Population, arranged: Dispersion) -> str:

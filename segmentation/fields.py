@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from segmentation.analysis import population_table
 from segmentation.measure import summary
 from segmentation.output import write_csv, write_table
 from segmentation.population import population
@@ -164,7 +163,7 @@ def save_fields(
         for path in written.values():
             path.unlink(missing_ok=True)  # that of an earlier run would pass for this one's
         return None, paths
-    write_csv(written["population"], population_table(together))
+    write_csv(written["population"], together.table())
     write_csv(written["fits"], together.fits.reset_index())
     sizes_figure(together, written["population_figure"])
     return together, paths | written

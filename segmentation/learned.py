@@ -30,7 +30,7 @@ from segmentation.mapping import (
     map_frame,
 )
 from segmentation.methods import segmenters
-from segmentation.models.family import ARCHITECTURES, ParticleNetwork, architecture_of, make_network
+from segmentation.models.family import ARCHITECTURES, architecture_of, make_network
 from segmentation.paste import paste
 from segmentation.scales import surest
 from segmentation.shipped import read_weights, shipped_file, shipped_name
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     from cs_recon.checkpoint import Weights
     from segmentation.mapping import Mapped
+    from segmentation.models.family import ParticleNetwork
 
 MULTIPLE = 32
 """What frames are padded to a multiple of: the coarsest stride of every network."""

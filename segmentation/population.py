@@ -82,6 +82,17 @@ class Population:
             raise InputError(f"half_width is {half_width!r}; expected a number above 0 and at least two particles")
         return ceil(self.sizes.size * ((high - low) / 2 / half_width) ** 2)
 
+    def table(self) -> pd.DataFrame:
+        """Return the statistics with their units, and the numbers of particles that they rest on."""
+        table = self.statistics.rename_axis("statistic").reset_index()
+        table["unit"] = np.where(table["statistic"] == "geometric_sd", "", self.unit)
+        numbers = {"count": self.count, "touching_border": self.touching_border, "effective_n": self.effective_n}
+        counted = pd.DataFrame({"statistic": list(numbers), "value": list(numbers.values()), "unit": ""})
+        density = pd.DataFrame({
+            "statistic": ["number_density"], "value": self.number_density, "unit": f"1/{self.unit}2"
+        })  # fmt: skip
+        return pd.concat([table, counted, density], ignore_index=True)
+
 
 def population(
     table: pd.DataFrame,

@@ -19,10 +19,8 @@ from cs_recon.training import LoopConfig, train
 from cs_recon.unrolled import UnrolledISTA
 from segmentation.learned import MULTIPLE, RECONSTRUCTOR
 from segmentation.mapping import FEATURES, IMAGE_MAPS, sparse_maps, trainable_maps
-from segmentation.models.dense import MaskFPNConfig, UNetConfig
 from segmentation.models.family import ARCHITECTURES, make_network
-from segmentation.models.mask_rcnn import MaskRCNNConfig
-from segmentation.models.mask_rpn import MaskRPNConfig
+from segmentation.models.settings import MaskFPNConfig, MaskRCNNConfig, MaskRPNConfig, UNetConfig
 from segmentation.training_data import LabelledScenes, Sample, SceneData
 from segmentation.transfer import Freezing, freeze, hold_statistics, start_from
 from simulate.errors import InputError, check_within

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torchvision.ops import box_iou, nms
 
 from cs_recon.views import MIRRORS
 from segmentation.mapping import moved
@@ -74,6 +73,8 @@ def merged_detections(found: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     >>> [round(score, 2) for score in both["scores"].tolist()], both["boxes"][0].tolist()
     ([0.8, 0.2], [0.0, 0.0, 8.875, 8.0])
     """
+    from torchvision.ops import nms  # here: see `segmentation.models.family`
+
     total, *others = (_weighted(one) for one in found)
     for one in others:
         ours, theirs = _pairs(_boxes(total), _boxes(one))
@@ -100,6 +101,8 @@ def _boxes(weighted: dict[str, Tensor]) -> Tensor:
 
 def _pairs(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """Return the indices of boxes that are each other's best."""
+    from torchvision.ops import box_iou
+
     if not len(first) or not len(second):
         none = torch.zeros(0, dtype=torch.int64, device=first.device)
         return none, none

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 from scipy.sparse.csgraph import connected_components
-from torchvision.ops import nms
 
 from cs_recon.tiles import WHOLE_PIXELS, spans
 
@@ -116,6 +115,8 @@ def _cut(boxes: Tensor, rows: slice, cols: slice, frame: tuple[int, int]) -> Ten
 
 def _distinct(boxes: Tensor, scores: Tensor, masks: Tensor, cut: Tensor, window: Tensor) -> dict[str, Tensor]:
     """Return each particle once: whole where a window saw it whole, else put together from its pieces."""
+    from torchvision.ops import nms  # here: see `segmentation.models.family`
+
     whole = torch.nonzero(~cut)[:, 0]
     whole = whole[nms(boxes[whole], scores[whole], _DUPLICATE_IOU)]
     pieces = torch.nonzero(cut)[:, 0]

@@ -50,7 +50,8 @@ def test_inits_are_tables_of_contents(package):
     [
         ("simulate", {"torch", "matplotlib", "pandas", "skimage", "numba", "h5py", "abtem"}),
         ("cs_recon", {"matplotlib", "torchvision", "rsciio", "dask"}),
-        ("segmentation", {"matplotlib", "rsciio", "dask", "hyperspy"}),
+        ("segmentation", {"matplotlib", "rsciio", "dask", "hyperspy", "torchvision"}),
+        ("segmentation.cli.main", {"matplotlib", "rsciio", "dask", "hyperspy", "torchvision", "numba"}),
     ],
 )
 def test_import_is_cheap(module, forbidden):

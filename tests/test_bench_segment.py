@@ -14,7 +14,7 @@ from segmentation.bench.frames import GENERATORS, real_frames, simulated_frames
 from segmentation.bench.sizes import frame_figures, judge_sizes, sizes_table
 from segmentation.bench.speed import speed
 from segmentation.cli.main import main
-from segmentation.models.mask_rcnn import MaskRCNNConfig
+from segmentation.models.settings import MaskRCNNConfig
 from segmentation.train_segment import MaskRCNNTraining
 from segmentation.training_data import LabelledScenes, SceneData
 from simulate import InputError

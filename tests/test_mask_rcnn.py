@@ -7,10 +7,9 @@ import torch
 from cs_recon.training import LoopConfig
 from segmentation import average_precision, load_segmenter, measure, segment, training_data
 from segmentation.mapping import image_maps
-from segmentation.models.dense import MaskFPNConfig
-from segmentation.models.mask_rcnn import MaskRCNN, MaskRCNNConfig
-from segmentation.models.mask_rpn import MaskRPNConfig
+from segmentation.models.mask_rcnn import MaskRCNN
 from segmentation.models.regions import MASK_SIZE, mask_targets
+from segmentation.models.settings import MaskFPNConfig, MaskRCNNConfig, MaskRPNConfig
 from segmentation.outlines import mask_areas
 from segmentation.paste import paste
 from segmentation.train_segment import MaskRCNNTraining, train_segment

@@ -16,7 +16,7 @@ from cs_recon.training import LoopConfig, train
 from cs_recon.training_data import Pair, PairConfig, ScanPairs
 from cs_recon.training_log import TrainingLog
 from segmentation.frame_pool import FramePool
-from segmentation.models.mask_rcnn import MaskRCNNConfig
+from segmentation.models.settings import MaskRCNNConfig
 from segmentation.train_segment import MaskRCNNTraining, _Collate, make_model, train_segment
 from segmentation.training_data import LabelledScenes, SceneData
 from simulate import InputError, Measurement

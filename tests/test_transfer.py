@@ -11,9 +11,10 @@ from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights, maskrcnn
 
 from cs_recon.checkpoint import save_weights
 from cs_recon.training import LoopConfig
-from segmentation.models.dense import UNet, UNetConfig
-from segmentation.models.mask_rcnn import MaskRCNN, MaskRCNNConfig
-from segmentation.models.mask_rpn import MaskRPN, MaskRPNConfig
+from segmentation.models.dense import UNet
+from segmentation.models.mask_rcnn import MaskRCNN
+from segmentation.models.mask_rpn import MaskRPN
+from segmentation.models.settings import MaskRCNNConfig, MaskRPNConfig, UNetConfig
 from segmentation.train_segment import MaskRCNNTraining, UNetTraining, train_segment
 from segmentation.training_data import SceneData, target
 from segmentation.transfer import Freezing, freeze, renamed_from_torchvision, start_from

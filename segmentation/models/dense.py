@@ -14,7 +14,6 @@ IEEE Trans. Med. Imaging 38, 448 (2019), https://doi.org/10.1109/TMI.2018.286570
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -24,8 +23,7 @@ from torch import nn
 
 from segmentation.mapping import entry_of
 from segmentation.models.backbone import STEM, Backbone, Encoder, unit
-from segmentation.models.settings import NetworkSettings
-from simulate.errors import check_count
+from segmentation.models.settings import MaskFPNConfig, UNetConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,28 +31,6 @@ if TYPE_CHECKING:
     from segmentation.models.regions import Target
 
 DEPTH_WEIGHT = 4.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class MaskFPNConfig(NetworkSettings):
-    """The shape of the semantic pyramid, besides `NetworkSettings`.
-
-    Parameters
-    ----------
-    pyramid : int
-        Channels of the pyramid and the heads.
-    """
-
-    pyramid: int = 64
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_count(self.pyramid, "pyramid", 1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class UNetConfig(NetworkSettings):
-    """The shape of the U-Net: `NetworkSettings`, with `widths` at strides 4, 8, 16, ..."""
 
 
 class MaskFPN(nn.Module):

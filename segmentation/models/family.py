@@ -1,20 +1,27 @@
-"""The family of networks: one table of architectures, their settings, and what their output becomes."""
+"""The family of networks: one table of architectures, their settings, and what their output becomes.
+
+The networks' own modules are imported where one is made: torchvision beneath them takes two seconds, which a command
+that runs none need not spend.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from segmentation.models.dense import MaskFPN, MaskFPNConfig, UNet, UNetConfig
-from segmentation.models.mask_rcnn import MaskRCNN, MaskRCNNConfig
-from segmentation.models.mask_rpn import MaskRPN, MaskRPNConfig
+from segmentation.models.settings import MaskFPNConfig, MaskRCNNConfig, MaskRPNConfig, UNetConfig
 from simulate.errors import InputError, nearest_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from segmentation.models.dense import MaskFPN, UNet
+    from segmentation.models.mask_rcnn import MaskRCNN
+    from segmentation.models.mask_rpn import MaskRPN
+
+    ParticleNetwork = MaskRCNN | MaskRPN | MaskFPN | UNet
+
 NetworkConfig = MaskRCNNConfig | MaskRPNConfig | MaskFPNConfig | UNetConfig
-ParticleNetwork = MaskRCNN | MaskRPN | MaskFPN | UNet
 
 
 @dataclass(frozen=True)
@@ -23,8 +30,8 @@ class Architecture:
 
     Attributes
     ----------
-    config, network : type
-        Its settings, and the network made of them.
+    config : type
+        Its settings.
     regions : bool
         Whether it finds particles one by one (boxes, scores and masks), or labels every pixel (particle and depth).
     summary : str
@@ -32,18 +39,17 @@ class Architecture:
     """
 
     config: type[NetworkConfig]
-    network: type[ParticleNetwork]
     regions: bool
     summary: str
 
 
 ARCHITECTURES: dict[str, Architecture] = {
     "mask-rcnn": Architecture(
-        MaskRCNNConfig, MaskRCNN, True, "two stages: proposals, then score, box and mask of each (default)"
+        MaskRCNNConfig, True, "two stages: proposals, then score, box and mask of each (default)"
     ),
-    "mask-rpn": Architecture(MaskRPNConfig, MaskRPN, True, "one stage: proposals straight to a mask head"),
-    "mask-fpn": Architecture(MaskFPNConfig, MaskFPN, False, "semantic feature pyramid, split into particles by depth"),
-    "u-net": Architecture(UNetConfig, UNet, False, "U-Net with the same heads, split into particles by depth"),
+    "mask-rpn": Architecture(MaskRPNConfig, True, "one stage: proposals straight to a mask head"),
+    "mask-fpn": Architecture(MaskFPNConfig, False, "semantic feature pyramid, split into particles by depth"),
+    "u-net": Architecture(UNetConfig, False, "U-Net with the same heads, split into particles by depth"),
 }
 """The networks by name."""
 
@@ -63,4 +69,20 @@ def make_network(name: str, settings: NetworkConfig | Mapping[str, object]) -> P
     architecture = architecture_of(name)
     if not isinstance(settings, architecture.config):
         settings = architecture.config(**settings)  # pyright: ignore[reportCallIssue]
-    return architecture.network(settings)  # pyright: ignore[reportArgumentType]
+    return _network_of(settings)
+
+
+def _network_of(config: NetworkConfig) -> ParticleNetwork:
+    from segmentation.models.dense import MaskFPN, UNet
+    from segmentation.models.mask_rcnn import MaskRCNN
+    from segmentation.models.mask_rpn import MaskRPN
+
+    match config:
+        case MaskRCNNConfig():
+            return MaskRCNN(config)
+        case MaskRPNConfig():
+            return MaskRPN(config)
+        case MaskFPNConfig():
+            return MaskFPN(config)
+        case UNetConfig():
+            return UNet(config)

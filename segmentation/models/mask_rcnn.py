@@ -7,7 +7,6 @@ He, Gkioxari, Dollár, Girshick, "Mask R-CNN", ICCV 2017, https://doi.org/10.110
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -18,35 +17,10 @@ from torchvision.ops import MultiScaleRoIAlign
 from segmentation.mapping import entry_of
 from segmentation.models.backbone import make_backbone
 from segmentation.models.regions import MaskHead, mask_loss, proposal_network, pyramid_of, scored_detections
-from segmentation.models.settings import RegionSettings
-from simulate.errors import check_count, check_within
+from segmentation.models.settings import MaskRCNNConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-@dataclass(frozen=True, kw_only=True)
-class MaskRCNNConfig(RegionSettings):
-    """The shape of the network and the limits of its search, besides `RegionSettings`.
-
-    Parameters
-    ----------
-    backbone : {"compact", "resnet50"}
-        The compact residual network, or torchvision's ResNet-50 with frozen batch normalisation, which COCO's weights
-        fit.
-    roi_samples, roi_positive_share : int, float
-        How many proposals of an image the heads learn from, and at most which share of them particles: the rest teach
-        what is none.
-    """
-
-    backbone: str = "compact"
-    roi_samples: int = 96
-    roi_positive_share: float = 0.25
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_count(self.roi_samples, "roi_samples", 1)
-        check_within(self.roi_positive_share, "roi_positive_share", 0, 1)
 
 
 class MaskRCNN(nn.Module):

@@ -12,7 +12,6 @@ He, Gkioxari, Dollár, Girshick, "Mask R-CNN", ICCV 2017, https://doi.org/10.110
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,31 +22,13 @@ from torchvision.ops import batched_nms, box_iou
 from segmentation.mapping import entry_of
 from segmentation.models.backbone import Backbone
 from segmentation.models.regions import MaskHead, mask_loss, proposal_network, pyramid_of, scored_detections
+from segmentation.models.settings import MaskRPNConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torchvision.models.detection.image_list import ImageList
 
     from segmentation.models.regions import Target
-from segmentation.models.settings import RegionSettings
-from simulate.errors import check_count
-
-
-@dataclass(frozen=True, kw_only=True)
-class MaskRPNConfig(RegionSettings):
-    """The shape of the network and the limits of its search, besides `RegionSettings`.
-
-    Parameters
-    ----------
-    masks_per_image : int
-        How many proposals of an image the mask branch learns from.
-    """
-
-    masks_per_image: int = 32
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_count(self.masks_per_image, "masks_per_image", 1)
 
 
 class MaskRPN(nn.Module):

@@ -1,4 +1,4 @@
-"""Settings that the networks of the family share."""
+"""Settings of the networks of the family: those that all share, and what each has besides."""
 
 from __future__ import annotations
 
@@ -88,3 +88,66 @@ class RegionSettings(NetworkSettings):
                 f"anchors_px has {', '.join(map(str, counts))} sides at its levels; expected as many at each, one at "
                 "least: one head looks at all levels"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskRCNNConfig(RegionSettings):
+    """The shape of the network and the limits of its search, besides `RegionSettings`.
+
+    Parameters
+    ----------
+    backbone : {"compact", "resnet50"}
+        The compact residual network, or torchvision's ResNet-50 with frozen batch normalisation, which COCO's weights
+        fit.
+    roi_samples, roi_positive_share : int, float
+        How many proposals of an image the heads learn from, and at most which share of them particles: the rest teach
+        what is none.
+    """
+
+    backbone: str = "compact"
+    roi_samples: int = 96
+    roi_positive_share: float = 0.25
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count(self.roi_samples, "roi_samples", 1)
+        check_within(self.roi_positive_share, "roi_positive_share", 0, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskRPNConfig(RegionSettings):
+    """The shape of the network and the limits of its search, besides `RegionSettings`.
+
+    Parameters
+    ----------
+    masks_per_image : int
+        How many proposals of an image the mask branch learns from.
+    """
+
+    masks_per_image: int = 32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count(self.masks_per_image, "masks_per_image", 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskFPNConfig(NetworkSettings):
+    """The shape of the semantic pyramid, besides `NetworkSettings`.
+
+    Parameters
+    ----------
+    pyramid : int
+        Channels of the pyramid and the heads.
+    """
+
+    pyramid: int = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count(self.pyramid, "pyramid", 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetConfig(NetworkSettings):
+    """The shape of the U-Net: `NetworkSettings`, with `widths` at strides 4, 8, 16, ..."""
