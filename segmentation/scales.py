@@ -26,10 +26,9 @@ SMALLEST_SIDE_PX = 120
 """Frames are not seen smaller than this."""
 SMALLEST_MEDIAN_PX = 16.0
 """A reduced frame has particles of at least this diameter in the median, or too much was reduced away."""
-AS_SURE = 0.02
-"""Of reduced views whose mean scores differ by less the largest is taken: its outlines are finer."""
-SURE = 0.8
-"""Particles with this score on a larger view are added where the chosen one shows none, and are too small for it."""
+SURE = 0.9
+"""Particles with this score on a larger view, and that of the chosen view's in the mean, are added where it shows none
+and are too small for it: one network's 0.8 is another's doubt."""
 _TAKEN_SHARE = 0.2
 
 
@@ -50,7 +49,7 @@ def surest(look: Callable[[float], Instances], shape: tuple[int, int]) -> tuple[
 
     Of the octaves the one whose detections have the largest mean score, among those whose median diameter is at least
     `SMALLEST_MEDIAN_PX` as seen (at full size of any diameter); and of a reduced one and the scales half an octave
-    beside it again the surest, or one as sure (`AS_SURE`). Sure detections of larger views are added, see `SURE`.
+    beside it again the surest. Sure detections of larger views are added, see `SURE`.
 
     Parameters
     ----------
@@ -71,9 +70,9 @@ def surest(look: Callable[[float], Instances], shape: tuple[int, int]) -> tuple[
             if min(shape) * beside >= SMALLEST_SIDE_PX:
                 seen[beside] = look(beside)
         best = _best(seen)
-    found = seen[best]
+    found, least = seen[best], max(SURE, _sureness(seen[best], best))
     for scale in sorted(scale for scale in seen if scale > best):
-        found = _with_small(found, seen[scale], best)
+        found = _with_small(found, seen[scale], best, least)
     return found, float(best)
 
 
@@ -91,12 +90,8 @@ def shrunk(image: NDArray, scale: float) -> NDArray[np.float64]:
 
 
 def _best(seen: dict[float, Instances]) -> float:
-    """Return the scale of the surest detections, the full one if there are none."""
-    sure = {scale: _sureness(found, scale) for scale, found in seen.items()}
-    most = max(sure.values())
-    if sure[1.0] == most:
-        return 1.0
-    return max(scale for scale in sure if scale < 1 and sure[scale] >= most - AS_SURE)
+    """Return the scale of the surest detections, the larger one of two as sure."""
+    return max(seen, key=lambda scale: (_sureness(seen[scale], scale), scale))
 
 
 def _sureness(found: Instances, scale: float) -> float:
@@ -110,12 +105,12 @@ def _diameters(found: Instances) -> NDArray[np.float64]:
     return np.sqrt(4 * np.bincount(found.labels.ravel(), minlength=1)[found.ids] / np.pi)
 
 
-def _with_small(found: Instances, larger: Instances, scale: float) -> Instances:
-    """Add a larger view's sure particles that a view at `scale` shows too small, where it shows none."""
+def _with_small(found: Instances, larger: Instances, scale: float, least: float) -> Instances:
+    """Add a larger view's particles scored `least` that a view at `scale` shows too small, where it shows none."""
     areas = np.bincount(larger.labels.ravel(), minlength=1)
     taken = np.bincount(larger.labels[found.labels > 0], minlength=areas.size)
     added = larger.only(
-        (larger.scores >= SURE)
+        (larger.scores >= least)
         & (_diameters(larger) * scale < SMALLEST_MEDIAN_PX)
         & (taken[larger.ids] <= _TAKEN_SHARE * areas[larger.ids])
     )

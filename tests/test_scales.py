@@ -64,11 +64,11 @@ def test_the_surest_scale_is_taken_and_its_neighbours_are_tried():
     assert (scale, asked) == (1, [1, 0.5, 0.25])
 
 
-def test_of_scales_that_are_as_sure_the_finest_reduced_one_is_taken():
-    slightly, as_sure = found(LARGE.labels, 0.94, 0.94), found(LARGE.labels, 0.93, 0.93)
-    assert chosen({1: as_sure, 0.25: slightly, 0.5: as_sure})[1] == 0.5
-    assert chosen({1: as_sure, 0.25: slightly, 0.5: TEXTURE})[1] == 0.25
-    assert chosen({1: slightly, 0.25: slightly, 0.5: slightly})[1] == 1
+def test_of_scales_that_are_as_sure_the_largest_is_taken():
+    surer, as_sure = found(LARGE.labels, 0.94, 0.94), found(LARGE.labels, 0.93, 0.93)
+    assert chosen({1: as_sure, 0.25: surer, 0.5: as_sure})[1] == 0.25
+    assert chosen({1: TEXTURE, 0.25: surer, 0.5: surer})[1] == 0.5
+    assert chosen({1: surer, 0.25: surer, 0.5: surer})[1] == 1
 
 
 def test_a_scale_that_leaves_particles_too_small_is_not_taken():
@@ -86,12 +86,13 @@ def test_where_nothing_is_found_the_full_size_is_seen():
 
 def test_sure_small_particles_of_larger_views_are_added():
     beside, within, wide = (450, 50, 12), (150, 150, 12), (80, 500, 60)
-    view = found(discs(beside, within, wide, (480, 560, 12)), SURE, 0.99, 0.99, SURE - 0.05)
-    result, scale, _ = chosen({1: view, 0.5: found(LARGE.labels, 0.999, 0.999)})
+    view = found(discs(beside, within, wide, (480, 560, 12)), 0.94, 0.99, 0.99, SURE - 0.2)
+    assert len(chosen({1: view, 0.5: found(LARGE.labels, 0.999, 0.999)})[0]) == 2  # it is less sure than those
+    result, scale, _ = chosen({1: view, 0.5: found(LARGE.labels, 0.97, SURE)})
     assert scale == 0.5
     assert len(result) == 3
     assert result.labels[450, 50] == 3
-    assert result.scores.tolist() == pytest.approx([0.999, 0.999, SURE])
+    assert result.scores.tolist() == pytest.approx([0.97, SURE, 0.94])
     assert result.boxes[2].tolist() == [44, 444, 57, 457]
     assert result.labels[150, 150] == 1
     assert result.labels[80, 500] == 0  # seen at half its size too, and not found there
