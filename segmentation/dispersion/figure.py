@@ -77,7 +77,9 @@ def _map(figure: Figure, axes: Axes, found: Dispersion) -> None:
     row = {label: index for index, label in enumerate(table["label"])}
     ends = [[row[label] for label in found.contacts[end]] for end in ("first", "second")]
     axes.add_collection(LineCollection(list(np.stack([at[ends[0]], at[ends[1]]], 1)), colors="black", linewidths=0.6))
-    axes.set(xlim=(0, window.width), ylim=(window.height, 0), aspect="equal", xlabel=f"x ({unit})")
+    axes.set(
+        xlim=(0, window.width), ylim=(window.height, 0), aspect="equal", xlabel=f"x ({unit})", ylabel=f"y ({unit})"
+    )
     figure.colorbar(disks, ax=axes, label="bond order |ψ6| (grey: border)", shrink=0.8)
     axes.set_title(f"{len(at):,} particles, {len(found.contacts):,} contacts")
 
@@ -97,9 +99,10 @@ def _distances(axes: Axes, found: Dispersion) -> None:
     if not every.size:
         _say(axes, "fewer than two particles")
         return
-    edges = np.linspace(0, every.max() if every.max() > 0 else 1, 31)
+    edges = np.linspace(0, every.max() if every.max() > 0 else 1, _bins(len(found.particles)) + 1)
     for (name, values), colour in zip(shown.items(), (BLUE, ORANGE), strict=True):
         axes.hist(values, bins=edges.tolist(), histtype="step", color=colour, lw=1.4, label=f"{name}s")
+    axes.locator_params(axis="y", integer=True)
     axes.legend(frameon=False)
     summary = found.summary
     axes.set_title(f"nearest neighbours: Clark-Evans {summary['clark_evans']:.3g}, z = {summary['clark_evans_z']:.2g}")
@@ -149,7 +152,8 @@ def _areas(axes: Axes, found: Dispersion) -> None:
     if areas.size < 2:
         _say(axes, "no cells away from the border")
         return
-    axes.hist(areas / areas.mean(), bins=30, color=BLUE, alpha=0.6, edgecolor="white")
+    axes.hist(areas / areas.mean(), bins=_bins(areas.size), color=BLUE, alpha=0.6, edgecolor="white")
+    axes.locator_params(axis="y", integer=True)
     # Of random points the coefficient of variation is 0.53.
     neighbours = found.summary["mean_coordination"]
     axes.set_title(f"Voronoi cells: CV {found.summary['voronoi_area_cv']:.2g}, {neighbours:.2f} neighbours")
@@ -162,7 +166,7 @@ def _agglomerates(axes: Axes, found: Dispersion) -> None:
     axes.set(xlabel="radius of gyration / primary radius", ylabel="particles")
     axes.set_title(f"{len(table):,} agglomerates of {found.summary['clustered'] or 0:.0%} of the particles")
     if not len(table):
-        axes.set_title("agglomerates")
+        axes.set(title="agglomerates", xticks=[], yticks=[])
         _say(axes, "no particles in contact")
         return
     ratio = (table[f"radius_of_gyration_{unit}"] / table[f"primary_radius_{unit}"]).to_numpy(dtype=np.float64)
@@ -197,6 +201,11 @@ def _persistence(axes: Axes, found: Dispersion) -> None:
         )
     axes.axline((0, 0), slope=1, color=LINE, lw=0.8)
     axes.legend(frameon=False, loc="lower right")
+
+
+def _bins(count: int) -> int:
+    """Return how many bars show so many values."""
+    return int(np.clip(2 * np.sqrt(count), 8, 30))
 
 
 def _say(axes: Axes, text: str) -> None:
