@@ -38,19 +38,20 @@ class Weights:
 def save_weights(
     path: str | os.PathLike[str], state: dict[str, Tensor], architecture: str, config: dict[str, object]
 ) -> str:
-    """Write a state dictionary as half-precision safetensors and return the hash of its tensors.
+    """Write a state dictionary as safetensors (see `stored`) and return the hash of its tensors.
 
     Raises
     ------
     InputError
-        If a number is not finite, or beyond what half precision can hold.
+        If a number is not finite.
     """
-    tensors = {name: halved(value).contiguous().clone() for name, value in sorted(state.items())}
+    tensors = {name: stored(value).contiguous().clone() for name, value in sorted(state.items())}
     for name, value in tensors.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
+            bad = int((~torch.isfinite(value)).sum())
             raise InputError(
-                f"the weights {name!r} reach {float(state[name].abs().max()):g}; expected finite numbers of at most "
-                f"{torch.finfo(torch.half).max:g}, which weights files hold: train again at a lower learning rate"
+                f"{bad} of the {value.numel()} numbers of the weights {name!r} are NaN or infinite; expected finite "
+                "ones: train again at a lower learning rate"
             )
     digest = digest_of(tensors)
     metadata = {"architecture": architecture, "config": json.dumps(config), "sha256": digest}
@@ -134,9 +135,16 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, object]:
     return state
 
 
-def halved(tensor: Tensor) -> Tensor:
-    """Return a tensor as weights files hold it: on the CPU, real numbers in half precision."""
-    return tensor.detach().cpu().half() if tensor.is_floating_point() else tensor.detach().cpu()
+def stored(tensor: Tensor) -> Tensor:
+    """Return a tensor as weights files hold it: on the CPU, real numbers in half precision where all of them fit.
+
+    Some do not: variances that batch normalisation has seen can pass 65504.
+    """
+    value = tensor.detach().cpu()
+    if not value.is_floating_point():
+        return value
+    half = value.half()
+    return half if bool(torch.isfinite(half).all()) else value.float()
 
 
 def digest_of(tensors: dict[str, Tensor]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from cs_recon.checkpoint import digest_of, halved, load_any_weights, save_weights
+from cs_recon.checkpoint import digest_of, load_any_weights, save_weights, stored
 from segmentation.mapping import RECONSTRUCT
 from simulate.errors import InputError
 
@@ -96,11 +96,11 @@ def save_difference(
         shared = load_any_weights(file, (architecture,))
     if missing := set(shared.tensors) - set(state):
         raise InputError(f"the weights lack {min(missing)!r}, which {base!r} has; expected a network of its kind")
-    tensors = {name: halved(value) for name, value in state.items()}
-    own = {
-        name: value
-        for name, value in tensors.items()
-        if name not in shared.tensors or not torch.equal(value, shared.tensors[name])
-    }
+    tensors = {name: stored(value) for name, value in state.items()}
+    own = {name: value for name, value in tensors.items() if not _same(value, shared.tensors.get(name))}
     save_weights(path, own, architecture, {**config, BASE: base, BASE_SHA256: shared.sha256})
     return read_weights(path, (architecture,)).sha256
+
+
+def _same(value: Tensor, other: Tensor | None) -> bool:
+    return other is not None and value.dtype == other.dtype and torch.equal(value, other)

@@ -41,6 +41,15 @@ def test_only_what_differs_is_stored_and_all_comes_back(whole, tmp_path):
     torch.testing.assert_close(network.rpn.head.cls_logits.bias.data, changed["rpn.head.cls_logits.bias"].float())
 
 
+@pytest.mark.parametrize("package", ["cs_recon", "segmentation"])
+def test_shipped_weights_are_finite(package):
+    shipped = [file for file in (files(package) / "weights").iterdir() if file.name.endswith(".safetensors")]
+    assert shipped
+    for file in shipped:
+        with safe_open(str(file), framework="pt") as opened:
+            assert all(torch.isfinite(opened.get_tensor(name)).all() for name in opened.keys()), file.name  # noqa: SIM118
+
+
 def test_a_file_that_differs_from_another_version_is_refused(whole, tmp_path):
     config = {**whole.config, "base": METHOD, "base_sha256": "0" * 64}
     save_weights(tmp_path / "a.safetensors", {"x": torch.zeros(1)}, METHOD, config)
