@@ -18,7 +18,7 @@ from cs_recon.networks import UNSHUFFLE
 from cs_recon.training import LoopConfig, train
 from cs_recon.unrolled import UnrolledISTA
 from segmentation.learned import MULTIPLE, RECONSTRUCTOR
-from segmentation.mapping import FAST_START, FEATURES, IMAGE_MAPS, sparse_maps, trainable_maps
+from segmentation.mapping import FEATURES, IMAGE_MAPS, sparse_maps, trainable_maps
 from segmentation.models.family import ARCHITECTURES, make_network
 from segmentation.models.settings import MaskFPNConfig, MaskRCNNConfig, MaskRPNConfig, UNetConfig
 from segmentation.training_data import LabelledScenes, Sample, SceneData
@@ -245,4 +245,5 @@ class _Collate:
         batch = make_batch(
             [sample.seen for sample in samples if not isinstance(sample.seen, torch.Tensor)], multiple=MULTIPLE
         )
-        return (batch.with_smooth(fast=FAST_START) if self.smooth else batch), targets
+        # The first guess is the one from which a scan starts in use, see `mapping.map_frame`.
+        return (batch.with_smooth(fast=True) if self.smooth else batch), targets

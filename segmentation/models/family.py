@@ -1,7 +1,7 @@
 """The family of networks: one table of architectures, their settings, and what their output becomes.
 
-The networks' own modules are imported where one is made: torchvision beneath them takes two seconds, which a command
-that runs none need not spend.
+The networks' own modules are imported where one is made: torchvision beneath them takes a second, which a command that
+runs none need not spend.
 """
 
 from __future__ import annotations
