@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from segmentation.instances import Instances
     from simulate.hardware import ScanHardware
 
+ADAPTIVE = "adaptive"
+"""The guided scan scheme that finds out by itself where to look, see `adaptive_measure`."""
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Result:

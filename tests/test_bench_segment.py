@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from scipy.ndimage import binary_dilation
 
 from segmentation.bench import robustness, transfer
 from segmentation.bench.compare import Condition, Model, compare, comparison_table, relative_to_full, shipped_models
@@ -50,6 +51,18 @@ def test_frames_are_the_same_for_ever_and_differ_by_split(generator):
     assert scan.ratio == pytest.approx(0.1, abs=0.01)
     assert first.scan(1.0, 30).mask.all()
     assert first.scan(0.1, 30, "poisson-disc").path.scheme == "poisson-disc"
+
+
+def test_an_adaptive_scan_crowds_around_the_particles_and_is_the_same_each_time():
+    frame = next(simulated_frames(1, size=96))
+    first, again = (frame.scan(0.1, 50, "adaptive") for _ in range(2))
+    np.testing.assert_array_equal(first.values, again.values)
+    assert first.ratio == pytest.approx(0.1, abs=0.001)
+    near = binary_dilation(frame.labels > 0, iterations=2)
+    assert first.mask[near].mean() > 1.5 * first.mask[~near].mean()
+    even = frame.scan(0.1, 50, "jittered-grid")
+    assert even.mask[near].mean() < 1.2 * even.mask[~near].mean()
+    assert frame.scan(1.0, 50, "adaptive").mask.all()
 
 
 def test_training_draws_none_of_the_frames_it_is_judged_on():
@@ -174,7 +187,7 @@ def test_the_command_draws_its_tables(folder, tmp_path, capsys):
     [
         (["compare", "--frames", "0"], "expected frames to judge on"),
         (["compare", "--models", "threshold", "--scheme", "poison-disc"], "did you mean 'poisson-disc'"),
-        (["compare", "--models", "threshold", "--scheme", "adaptive"], "'adaptive' needs a prior"),
+        (["compare", "--models", "threshold", "--scheme", "variable-density"], "'variable-density' needs a prior"),
         (["compare", "--models", "unet"], "did you mean 'u-net'"),
         (["compare", "--models", "threshold:features"], "'threshold' is no network"),
         (["compare", "--models", "mask-rcnn:feature"], "did you mean 'features'"),

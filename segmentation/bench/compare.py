@@ -15,6 +15,7 @@ from segmentation.learned import load_segmenter
 from segmentation.mapping import FEATURES, RECONSTRUCT, SPARSE, check_mapping
 from segmentation.methods import segment, segmenters
 from segmentation.models.family import ARCHITECTURES
+from segmentation.pipeline import ADAPTIVE
 from segmentation.scores import coco_ap, score
 from segmentation.shipped import shipped_name
 from simulate.errors import InputError, nearest_name
@@ -115,8 +116,11 @@ class Condition:
     scheme: str = "random"
 
     def __post_init__(self) -> None:
-        if schemes[self.scheme].needs_prior:
-            raise InputError(f"scheme {self.scheme!r} needs a prior; expected one that knows nothing of the frame")
+        if schemes[self.scheme].needs_prior and self.scheme != ADAPTIVE:
+            raise InputError(
+                f"scheme {self.scheme!r} needs a prior; expected one that knows nothing of the frame, or {ADAPTIVE!r}, "
+                "which finds out by itself"
+            )
 
 
 def shipped_models() -> list[Model]:

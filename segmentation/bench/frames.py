@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cs_recon.real_images import Split, labelled_images
+from segmentation.pipeline import ADAPTIVE, adaptive_measure
 from segmentation.visibility import visible
 from simulate.detector import measure
 from simulate.errors import InputError, nearest_name
@@ -51,8 +52,14 @@ class LabelledFrame:
     seed: int
 
     def scan(self, ratio: float, peak_counts: float, scheme: str = "random") -> Measurement:
-        """Return a scan of the frame: full at a ratio of 1, else by the scheme; 0 counts stand for no noise."""
+        """Return a scan of the frame: full at a ratio of 1, else by the scheme; 0 counts stand for no noise.
+
+        ``"adaptive"`` scans pass after pass (`pipeline.adaptive_measure`): it knows of the frame what it has sampled.
+        """
         rng = np.random.default_rng([self.seed, round(1000 * ratio), round(peak_counts)])
+        if scheme == ADAPTIVE and ratio < 1:
+            dose = {"peak_counts": peak_counts or None, "name": self.name}
+            return adaptive_measure(self.image, ratio, rng=rng, noise_rng=rng, **dose)
         path = scan_path("raster", self.image.shape) if ratio == 1 else None
         path = path or scan_path(scheme, self.image.shape, ratio, rng=rng)
         return measure(self.image, path, peak_counts=peak_counts or None, rng=rng, name=self.name)

@@ -27,7 +27,7 @@ from segmentation.measure import measure, summary
 from segmentation.methods import segment, segmenters
 from segmentation.models.family import ARCHITECTURES
 from segmentation.output import analysis_paths
-from segmentation.pipeline import file_stem, run, save, save_particles, save_reconstruction
+from segmentation.pipeline import ADAPTIVE, file_stem, run, save, save_particles, save_reconstruction
 from segmentation.shipped import check_shipped, shipped, shipped_name
 from simulate import measure as scan_frame
 from simulate import scan_path, schemes
@@ -300,7 +300,7 @@ def _methods(options: argparse.Namespace) -> None:
 
 def refuse_prior(scheme: str) -> None:
     """Refuse a scheme that needs weights where none can be given; an adaptive scan finds its own."""
-    if schemes[scheme].needs_prior and scheme != "adaptive":
+    if schemes[scheme].needs_prior and scheme != ADAPTIVE:
         raise InputError(
             f"scheme {scheme!r} needs weights; expected another one here: make such a scan with "
             f"'cs-stem scan {scheme} --prior IMAGE'"

@@ -13,7 +13,7 @@ import numpy as np
 from cs_recon.io.read import SUFFIXES, ReadOptions, iter_frames
 from cs_recon.io.sparse import LIST_SUFFIXES
 from segmentation.cli.words import say
-from segmentation.pipeline import adaptive_measure, file_stem
+from segmentation.pipeline import ADAPTIVE, adaptive_measure, file_stem
 from simulate import measure as scan_frame
 from simulate import scan_path
 from simulate.errors import InputError, check_rng
@@ -151,7 +151,7 @@ def _sub_sample(
     position: np.random.Generator,
     noise: np.random.Generator,
 ) -> Measurement:
-    if scheme == "adaptive":
+    if scheme == ADAPTIVE:
         return adaptive_measure(frame, ratio, rng=position, noise_rng=noise, peak_counts=peak_counts)
     return scan_frame(frame, scan_path(scheme, frame.shape, ratio, rng=position), peak_counts=peak_counts, rng=noise)
 

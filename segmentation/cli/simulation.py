@@ -16,7 +16,7 @@ from segmentation.cli.chain import refuse_prior
 from segmentation.cli.scans import chosen_hardware, describe, path_options, planned_path, reordered
 from segmentation.cli.words import count, say
 from segmentation.output import write_csv
-from segmentation.pipeline import adaptive_measure, file_stem
+from segmentation.pipeline import ADAPTIVE, adaptive_measure, file_stem
 from simulate.arrange import ARRANGEMENTS
 from simulate.atomic import make_folder
 from simulate.detector import measure
@@ -183,7 +183,7 @@ def _scan(options: argparse.Namespace) -> None:
     refuse_prior(options.scheme)
     scene = make_scene(config, rng=position)
     dose = _dose(options)
-    if options.scheme == "adaptive":
+    if options.scheme == ADAPTIVE:
         if options.reorder:
             raise InputError("--reorder does not go with adaptive, whose passes have their order; leave it out")
         scan = adaptive_measure(

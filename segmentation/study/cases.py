@@ -13,12 +13,12 @@ from cs_recon.learned import NETWORKS, UNROLLED
 from cs_recon.reconstruction import reconstructors
 from segmentation.mapping import FEATURES, RECONSTRUCT, SPARSE
 from segmentation.methods import segmenters
+from segmentation.pipeline import ADAPTIVE
 from segmentation.shipped import shipped_name
 from segmentation.study.config import ScanChoice
 from segmentation.study.curves import FULL_SCAN_LABEL
 from segmentation.study.frames import FrameSpec, frame_specs
 from segmentation.study.methods import Method, reconstructor_weights, segmenter_weights
-from segmentation.study.scans import ADAPTIVE
 from simulate.errors import InputError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from zlib import crc32
 import numpy as np
 
 from cs_recon.training_data import edge_prior
-from segmentation.pipeline import adaptive_measure
+from segmentation.pipeline import ADAPTIVE, adaptive_measure
 from segmentation.study.config import SAME_TIME
 from simulate.detector import measure
 from simulate.distortions import Distortion
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from segmentation.study.frames import FrameSpec, StudyFrame
     from simulate.measurement import Measurement
     from simulate.scan import ScanPath
-
-ADAPTIVE = "adaptive"
 
 
 class StudyScan(NamedTuple):
