@@ -36,12 +36,16 @@ def estimate_noise(measurement: Measurement) -> float:
 
     is fitted to the pairs of near samples, binned by distance, with the power :math:`p` (1, 1.5 or 2) that fits best.
     All by the median absolute deviation, which edges move little. Counts, which come in steps, are spread over their
-    steps first.
+    steps first. Where exposures differ, each difference is divided by what its samples' exposures make of the noise.
+
+    Where most samples are of an empty background, it is the noise there that is found, and counts make more of it on
+    particles: tell `Measurement.counts_per_unit` where it is known (1 for counted electrons).
 
     Returns
     -------
     float
-        At least 0. Of few samples (below a hundred) it is uncertain to a factor of two.
+        That of a sample of the median exposure, at least 0. Of few samples (below a hundred) it is uncertain to a
+        factor of two.
 
     References
     ----------
@@ -56,13 +60,21 @@ def estimate_noise(measurement: Measurement) -> float:
     >>> round(estimate_noise(Measurement(noisy, np.ones((64, 64), bool))), 1)
     0.5
     """
+    return estimate_noise_unexposed(measurement) / typical_exposure(measurement) ** 0.5
+
+
+def estimate_noise_unexposed(measurement: Measurement) -> float:
+    """Return `estimate_noise` for the exposure 1, as `Measurement.read_noise` says it."""
     values, mask = measurement.values, measurement.mask
+    inverse = np.ones(mask.shape)
+    if measurement.exposure is not None:
+        np.divide(1.0, measurement.exposure, out=inverse, where=mask)
     step = _step(measurement.samples)
     if step:
         # Between whole counts the median of differences would jump: spread each evenly over its step.
         values = values + np.random.default_rng(0).uniform(-step / 2, step / 2, values.shape)
-    found = _scatter(values, mask)
-    return float(np.sqrt(max(found**2 - step**2 / 12, 0.0)))
+    found = _scatter(values, mask, inverse)
+    return float(np.sqrt(max(found**2 - typical_exposure(measurement) * step**2 / 12, 0.0)))
 
 
 def _step(samples: NDArray[np.float64]) -> float:
@@ -76,24 +88,17 @@ def _step(samples: NDArray[np.float64]) -> float:
     return step if np.abs(number - np.rint(number)).max() < _LEVEL_TOLERANCE else 0.0
 
 
-def _scatter(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> float:
-    """Return the standard deviation of the noise of the values under a mask."""
+def _scatter(values: NDArray[np.float64], mask: NDArray[np.bool_], inverse: NDArray[np.float64]) -> float:
+    """Return the standard deviation of the noise of the values under a mask, over the root of the inverse exposures."""
     triples = mask[:, :-2] & mask[:, 1:-1] & mask[:, 2:]
     if np.count_nonzero(triples) >= _ENOUGH:
         second = values[:, :-2] - 2 * values[:, 1:-1] + values[:, 2:]
-        return _robust_sigma(second[triples] / np.sqrt(6))
+        spread = inverse[:, :-2] + 4 * inverse[:, 1:-1] + inverse[:, 2:]
+        return _robust_sigma(second[triples] / np.sqrt(spread[triples]))
     positions = np.argwhere(mask)
     if len(positions) < 3:
         return 0.0
-    return _nugget(positions, values[mask])
-
-
-def estimate_noise_unexposed(measurement: Measurement) -> float:
-    """Return `estimate_noise` for the exposure 1, as `Measurement.read_noise` says it.
-
-    The samples as they are show the noise of their own exposures, a typical one that of the median.
-    """
-    return estimate_noise(measurement) * typical_exposure(measurement) ** 0.5
+    return _nugget(positions, values[mask], inverse[mask])
 
 
 def typical_exposure(measurement: Measurement) -> float:
@@ -118,13 +123,15 @@ def exposure_weights(measurement: Measurement) -> NDArray[np.float64]:
     return weights
 
 
-def _nugget(positions: NDArray[np.int64], samples: NDArray[np.float64]) -> float:
-    """Return the square root of the variogram at distance 0."""
+def _nugget(positions: NDArray[np.int64], samples: NDArray[np.float64], inverse: NDArray[np.float64]) -> float:
+    """Return the square root of the variogram at distance 0, differences being those of the exposure 1."""
     queried = positions[:: max(1, len(positions) // _MOST_SAMPLES)]
     count = min(_NEIGHBOURS + 1, len(positions))
     distances, neighbours = (np.asarray(found) for found in KDTree(positions).query(queried, k=count))
-    own = np.repeat(samples[:: max(1, len(positions) // _MOST_SAMPLES)], count - 1)
-    squared, half = np.ravel(distances[:, 1:]) ** 2, (own - samples[np.ravel(neighbours[:, 1:])]) / np.sqrt(2)
+    own = np.repeat(np.arange(len(positions))[:: max(1, len(positions) // _MOST_SAMPLES)], count - 1)
+    other = np.ravel(neighbours[:, 1:])
+    squared = np.ravel(distances[:, 1:]) ** 2
+    half = (samples[own] - samples[other]) / np.sqrt(inverse[own] + inverse[other])
     # Both of a pair count each other as neighbours: about half of the pairs are independent.
     bins = min(_MOST_BINS, len(half) // (2 * _FEWEST_PAIRS))
     if bins < 2:

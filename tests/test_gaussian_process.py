@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import convolve
+from scipy.ndimage import convolve, gaussian_filter
 
 from cs_recon import reconstruct
 from cs_recon.classical.gaussian_process import conjugate_gradients, make_process, posterior_sd
@@ -128,3 +128,25 @@ def test_steps_are_counted_for_each_scan_by_itself():
         assert one.info["iterations"] == alone.info["iterations"] == len(one.trace["residual"]) - 1
     assert together[0].info["iterations"] != together[1].info["iterations"]
     assert reconstruct(scans[0], "gp", samples=0, iterations=1, device="cpu").info["iterations"] == 1
+
+
+@pytest.mark.parametrize("method", ["gp", "pnp", "ksvd"])
+def test_strong_unknown_noise_is_found_by_itself(method):
+    """Counts of 3 and 5 in fields of 32 pixels: two thirds of the samples' variance is noise."""
+    rows, cols = np.indices((96, 96)) // 32
+    mean = 3.0 + 2 * ((rows + cols) % 2)
+    counts = np.random.default_rng(0).poisson(mean)
+    unknown, told = (Measurement(counts, counts >= 0, read_noise=noise) for noise in (0.0, 2.0))
+    errors = [np.sqrt(np.mean((reconstruct(m, method, device="cpu").image - mean) ** 2)) for m in (unknown, told)]
+    assert errors[0] < 1.15 * errors[1] < 0.7
+
+
+def test_the_noise_is_that_of_the_samples_own_exposures():
+    rng = np.random.default_rng(0)
+    frame = gaussian_filter(rng.normal(size=(96, 96)), 3)
+    frame = 8 + 2 * frame / frame.std()
+    mask, exposure = rng.random(frame.shape) < 0.2, np.where(rng.random(frame.shape) < 0.5, 0.2, 5.0)
+    scan = Measurement(rng.poisson(2 * exposure * frame) / exposure / 2, mask, exposure=exposure, counts_per_unit=2.0)
+    found = reconstruct(scan, "gp", device="cpu")
+    assert np.sqrt(np.mean((found.image - frame) ** 2)) < 0.8
+    assert 0.85 < np.mean(np.abs(found.image - frame) < 1.645 * found.sigma) < 0.96

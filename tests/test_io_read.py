@@ -116,6 +116,7 @@ def test_a_long_stack_is_not_read_at_once(tmp_path):
     [("m", 1e9), ("mm", 1e6), ("µm", 1e3), ("um", 1e3), ("\u03bcm", 1e3), ("\\u00B5m", 1e3), ("micron", 1e3),
      ("nm", 1), ("Å", 0.1), ("\u212b", 0.1), ("A", 0.1), ("pm", 1e-3), (" nm ", 1), ("NM", None), ("Metres", 1e9),
      ("1/nm", None), ("nm^-1", None),
+     ("A\u030a", 0.1), ("Ångström", 0.1), ("ångströms", 0.1), ("inches", 2.54e7), ("inch", 2.54e7),
      ("eV", None), ("px", None), ("", None), (None, None), ("Mm", None), ("s", None), ("<undefined>", None)],
 )  # fmt: skip
 def test_units(unit, nm):

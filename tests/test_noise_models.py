@@ -9,7 +9,7 @@ import torch
 from cs_recon import reconstruct
 from cs_recon.adapt_data import HeldOutScans
 from cs_recon.batch import make_batch
-from cs_recon.noise import estimate_noise
+from cs_recon.noise import estimate_noise, estimate_noise_unexposed
 from cs_recon.noise_models import (
     batch_variance,
     generalised_anscombe,
@@ -187,3 +187,13 @@ def test_the_noise_of_counts_does_not_jump_with_their_steps(mean, ratio, unit):
     mask = rng.random((256, 256)) < ratio
     found = estimate_noise(Measurement(frame, mask)) / (unit * mean**0.5)
     assert found == pytest.approx(1, abs=0.2 if mean < 1 else 0.08)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.2])
+@pytest.mark.parametrize("share", [0.1, 0.49, 0.51, 0.9])
+def test_two_dwell_times_give_the_noise_of_exposure_1(share, ratio):
+    rng = np.random.default_rng(0)
+    exposure = np.where(rng.random((160, 160)) < share, 10.0, 1.0)
+    values = np.sin(np.arange(160) / 9) + 1.5 * rng.normal(size=exposure.shape) / np.sqrt(exposure)
+    scan = Measurement(values, rng.random(exposure.shape) < ratio, exposure=exposure)
+    assert estimate_noise_unexposed(scan) == pytest.approx(1.5, rel=0.08)

@@ -152,3 +152,9 @@ def test_cuda_agrees_with_the_cpu(method):
     scan = scan_of(peak_counts=50)
     on_cpu, on_gpu = (reconstruct(scan, method, device=device).image for device in ("cpu", "cuda"))
     assert np.abs(on_cpu - on_gpu).mean() < 0.01 * np.ptp(SCENE)
+
+
+def test_every_pixel_of_a_flat_area_is_in_some_group():
+    image = torch.ones(1, 1, 64, 64)
+    image[..., 0, 0] = 2
+    assert filter_groups(image, match_blocks(image), one(0.01)).min() > 0.8

@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter, shift
 from cs_recon import InputError, Measurement, Reconstruction, psnr, reconstruct, reconstruct_movie
 from cs_recon.batch import make_batch, neighbour_batch
 from cs_recon.motion import CARRIED_EXPOSURE, with_neighbours
+from cs_recon.noise import estimate_noise
 from simulate import Movie, MovieConfig, SceneConfig, measure, measure_movie, movie_paths, scan_path
 
 METHODS = ["unrolled-ista", "inpainting"]
@@ -147,6 +148,16 @@ class TestCarriedSamples:
         unmoved = (np.where(before.mask, before.values, np.nan) - second)[before.mask & inner]
         # At the nearest pixel: half a pixel off at most.
         assert np.sqrt(np.mean(error**2)) < 0.25 * np.sqrt(np.nanmean(unmoved**2))
+
+    def test_unknown_noise_is_that_of_the_frame_alone(self, pair):
+        """What was carried counts for less, but scatters as it did: the samples together would seem too quiet."""
+        first, second, _ = pair
+        rng = np.random.default_rng(0)
+        before, own = (Measurement(f + rng.normal(0, 0.1, f.shape), rng.random(f.shape) < 0.3) for f in (first, second))
+        joined = with_neighbours(own, known(second, 0.1), [(before, known(first, 0.1))])
+        assert (joined.mask & ~own.mask).sum() > 0.4 * before.mask.sum()
+        assert estimate_noise(own) == pytest.approx(0.1, rel=0.15)
+        assert joined.read_noise == estimate_noise(own)
 
     def test_the_frames_own_samples_stay(self, pair):
         first, second, (before, own) = pair

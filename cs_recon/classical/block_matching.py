@@ -96,6 +96,8 @@ def match_blocks(image: Tensor, *, search: int = 10, block: int = BLOCK) -> Grou
         outside_c = (places[1] + c < 0) | (places[1] + c > last[1])
         distances.append(distance[:, 0].masked_fill(outside_r[:, None] | outside_c, torch.inf).flatten(1))
     stacked = torch.stack(distances, dim=-1)
+    # In a flat area many are as near as the block itself, which must be in its group: else pixels are in none.
+    stacked[..., shifts.index((0, 0))] = -1
     size = GROUP
     while size > int(stacked.isfinite().sum(dim=-1).min()):
         size //= 2

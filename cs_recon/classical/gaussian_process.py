@@ -225,7 +225,8 @@ def regress(
     """
     mask = batch.scan.mask
     known = torch.tensor([m.noise_is_known for m in measurements], device=mask.device)[:, None, None, None]
-    variance = (batch.noise**2).expand_as(mask)
+    variance = (mask * batch.sigma**2).sum((1, 2, 3), keepdim=True) / mask.sum((1, 2, 3), keepdim=True)
+    variance = variance.expand_as(mask)
     fit = most_likely(batch.y, mask, variance, known.flatten(), kind=kind, length_px=length_px, seed=seed)
     variance = torch.where(known, variance, fit.noise**2).clamp(min=SMALLEST_NOISE**2)
     data = mask * batch.y

@@ -18,8 +18,8 @@ LENGTHS_PX = tuple(float(x) for x in np.geomspace(0.7, 45, 13))
 SILLS = (0.3, 0.6, 1.0, 2.0)
 """Candidates for the variance of the process, in units of the samples'."""
 
-NOISES = (0.01, 0.03, 0.1, 0.2, 0.35, 0.6)
-"""Candidates for an unknown noise's standard deviation, in units of the samples'."""
+NOISES = (0.01, 0.03, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0)
+"""Candidates for an unknown noise's standard deviation, in units of the samples', beside the estimate from them."""
 
 CLUSTERS, CLUSTER = 16, 64
 
@@ -76,7 +76,7 @@ def most_likely(
     Parameters
     ----------
     y, mask, variance : Tensor, shape (B, 1, H, W)
-        Samples, where they are, and the variance of their noise.
+        Samples, where they are, and the variance of their noise, told or estimated.
     known : Tensor of bool, shape (B,)
         Whether that variance is to be believed.
     kind, length_px : optional
@@ -106,7 +106,7 @@ def _fit_one(
     distance = torch.cdist(at.double(), at.double())
     eye = torch.eye(size, dtype=torch.float64, device=y.device)
     best = (-torch.inf, "matern32", length_px or 4.0, 1.0, 0.1)
-    noises = [None] if known else list(NOISES)
+    noises = [None] if known else [*NOISES, float(noise.mean()) ** 0.5]
     sills = torch.tensor(SILLS, dtype=torch.float64, device=y.device)[:, None, None, None]
     for name in KERNELS if kind is None else (kind,):
         for length in LENGTHS_PX if length_px is None else (length_px,):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,11 +13,13 @@ _WORDS = {
     "meter": 1e9,
     "centimeter": 1e7,
     "inch": 2.54e7,
+    "inches": 2.54e7,
     "millimeter": 1e6,
     "micrometer": 1e3,
     "micron": 1e3,
     "nanometer": 1.0,
     "angstrom": 0.1,
+    "ångström": 0.1,
     "picometer": 1e-3,
 }
 
@@ -29,11 +32,13 @@ def nm_per_unit(unit: object) -> float | None:
     >>> nm_per_unit("µm"), nm_per_unit("Å"), nm_per_unit("inch"), nm_per_unit("1/nm")
     (1000.0, 0.1, 25400000.0, None)
     """
-    # Letters with two code points: micro sign and Greek mu, Å and the ångström sign; ImageJ escapes the first.
-    name = str(unit).strip().replace("\\u00B5", "µ").replace("\\u00b5", "µ").replace("μ", "µ").replace("\u212b", "Å")
+    # Micro sign and Greek mu, of which ImageJ escapes the first; NFC has one code point for every Å.
+    name = str(unit).strip().replace("\\u00B5", "µ").replace("\\u00b5", "µ").replace("μ", "µ")
+    name = unicodedata.normalize("NFC", name)
     if name in _SYMBOLS:  # these mind their case: Mm is not mm
         return _SYMBOLS[name]
-    return _WORDS.get(name.lower().replace("metre", "meter").removesuffix("s"))
+    word = name.lower().replace("metre", "meter")
+    return _WORDS.get(word, _WORDS.get(word.removesuffix("s")))
 
 
 def pixel_size_from(rows: float | None, cols: float | None, row_unit: object, col_unit: object) -> PixelSize | None:
