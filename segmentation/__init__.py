@@ -4,7 +4,7 @@ from segmentation.instances import Instances
 from segmentation.learned import load_segmenter
 from segmentation.measure import measure, summary
 from segmentation.methods import Segmenter, segment, segmenters
-from segmentation.pipeline import Result, run, save
+from segmentation.pipeline import Result, adaptive_measure, run, save
 from segmentation.population import Population, population
 from segmentation.scores import average_precision, score
 from segmentation.threshold import threshold_segment
@@ -16,6 +16,7 @@ __all__ = [
     "Population",
     "Result",
     "Segmenter",
+    "adaptive_measure",
     "average_precision",
     "load_segmenter",
     "measure",
