@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cs_recon.io.provenance import provenance, write_provenance
 from cs_recon.reconstruction import reconstructors
 from segmentation.methods import segmenters
+from segmentation.pipeline import ADAPTIVE
 from segmentation.study.cases import Case, ScanPlan
 from segmentation.study.config import study_record
 from segmentation.study.evaluate import run_example
@@ -45,6 +46,11 @@ def describe_plan(plan: Plan) -> str:
     else:
         lines.append(f"{targets} cannot be reached within the budgets and what was studied.")
         lines.append(f"Nearest: {_scan_text(best)}, {_cost_text(plan, best)}, {_way_text(best)}.")
+    if best.scheme == ADAPTIVE:
+        lines.append(
+            "Its positions follow from what the passes before have seen: scan by simulate.adaptive_scan. "
+            "Reconstructing between the passes takes time beyond that told here."
+        )
     for name, one in best.expected.items():
         lines.append(
             f"Expected {name.replace('<', ' (<').replace('>', ' (>')}): {one.mean:.3g} on average "
