@@ -130,6 +130,11 @@ def test_steps_are_counted_for_each_scan_by_itself():
     assert reconstruct(scans[0], "gp", samples=0, iterations=1, device="cpu").info["iterations"] == 1
 
 
+def test_as_many_samples_are_told_as_were_drawn():
+    scan = measure(np.add.outer(np.arange(16.0), np.arange(16.0)), scan_path("random", (16, 16), 0.3, rng=0))
+    assert [reconstruct(scan, "gp", samples=n, device="cpu").info["samples"] for n in (0, 3, 4)] == [0, 4, 4]
+
+
 @pytest.mark.parametrize("method", ["gp", "pnp", "ksvd"])
 def test_strong_unknown_noise_is_found_by_itself(method):
     """Counts of 3 and 5 in fields of 32 pixels: two thirds of the samples' variance is noise."""

@@ -140,8 +140,8 @@ def gaussian_process(
         :math:`\ell` in pixels; the most likely one if None. Kind, length, variance :math:`v` and unknown noise
         maximise the likelihood of clusters of neighbouring samples taken for independent (composite likelihood).
     samples : int
-        Posterior samples for the standard deviation, 0 for none of it. Its relative error is a little below
-        :math:`1/\sqrt{2 n}`, thanks to a slight smoothing of the variance.
+        Posterior samples for the standard deviation, 0 for none of it; an odd number is rounded up. Its relative error
+        is a little below :math:`1/\sqrt{2 n}`, thanks to a slight smoothing of the variance.
     iterations : int
         At most this many conjugate-gradient steps.
     tolerance : float
@@ -179,7 +179,7 @@ def gaussian_process(
     check_count(iterations, "iterations", 1)
     check_count(seed, "seed")
     check_within(check_positive(tolerance, "tolerance"), "tolerance", high=0.5)
-    samples, iterations, seed = int(samples), int(iterations), int(seed)
+    samples, iterations, seed = 2 * -(-int(samples) // 2), int(iterations), int(seed)  # they are drawn in pairs
     batch = make_batch(list(measurements), multiple=1, device=pick_device(device))
     generator = torch.Generator().manual_seed(seed % 2**63)
     with torch.inference_mode():
