@@ -88,6 +88,22 @@ def test_every_form_of_a_sparse_scan_gives_the_same_image(capsys, tmp_path, scen
         np.testing.assert_allclose(image, images[0][: image.shape[0], : image.shape[1]], rtol=1e-5)
 
 
+def test_the_noise_of_a_file_may_be_told(capsys, tmp_path):
+    """Particles of 20 electrons on nothing: by itself the estimate of the noise is that of the background."""
+    rows, cols = np.indices((96, 96)) % 40 - 20
+    counts = np.random.default_rng(0).poisson(np.where(rows**2 + cols**2 < 81, 20.0, 0.0)).astype(np.float32)
+    np.save(tmp_path / "counts.npy", 3 * counts + 7)
+    told = ("--counts-per-unit", 1 / 3, "--black-level", 7, "--read-noise", 0.1)
+    images = {}
+    for name, noise in (("none", ()), ("told", told)):
+        arguments = ("reconstruct", tmp_path / "counts.npy", "--recon", "cls", *noise, "--out", tmp_path / name)
+        assert run_main(capsys, *arguments)[0] == 0
+        images[name] = cs_recon.read(tmp_path / name / "counts_reconstruction.tif").values
+    scan = cs_recon.Measurement(3 * counts + 7, counts >= 0, counts_per_unit=1 / 3, black_level=7, read_noise=0.1)
+    np.testing.assert_allclose(images["told"], cs_recon.reconstruct(scan, "cls").image, rtol=1e-5)
+    assert np.abs(images["told"] - images["none"]).max() > 3
+
+
 def test_a_stack_gives_a_table_of_all_frames(capsys, tmp_path, scene):
     stack = np.stack([scene.frame, scene.frame[::-1], scene.frame[:, ::-1]])
     np.save(tmp_path / "movie.npy", stack)

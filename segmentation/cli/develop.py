@@ -12,6 +12,7 @@ import torch
 
 from cs_recon.device import pick_device
 from segmentation.cli.inputs import frames_of
+from segmentation.cli.options import noise_options
 from segmentation.cli.words import count, say
 from simulate.errors import InputError, nearest_name
 
@@ -74,6 +75,7 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help="sparse scans, as for 'reconstruct'")
     parser.add_argument("--mask", type=Path, metavar="MASK", help="image or array, non-zero where scanned")
     parser.add_argument("--coordinates", type=Path, metavar="CSV", help="scan coordinates of a list of values (.mrc)")
+    noise_options(parser)
     parser.add_argument("--pixel-size-nm", type=float, metavar="X", help="pixel size in nm, in place of the file's own")
     parser.add_argument("--signal", metavar="NAME", help="which image of a file with several: its title or number")
     parser.add_argument("--grey", action="store_true", help="convert a colour image by luminance")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,12 +18,11 @@ from segmentation.pipeline import ADAPTIVE, adaptive_measure, file_stem
 from simulate import measure as scan_frame
 from simulate import scan_path
 from simulate.errors import InputError, check_rng
+from simulate.measurement import Measurement
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
-
-    from simulate.measurement import Measurement
 
 
 def scans_of(options: argparse.Namespace, failed: dict[str, str] | None = None) -> Iterator[Measurement]:
@@ -53,10 +53,29 @@ def frames_of(source: Path, options: argparse.Namespace, failed: dict[str, str] 
     With `failed`, frames are of different places: none is missing between two, and what is wrong with a file is noted
     there under its name while the others go on.
     """
+    noise = _noise_told(options)
+    frames = _frames_as_read(Path(source), options, failed)
+    return (replace(frame, **noise) for frame in frames) if noise else frames
+
+
+def _noise_told(options: argparse.Namespace) -> dict[str, float]:
+    """Return what the command line says of the noise of a file's values, in place of what the file says."""
+    given = {name: getattr(options, name, None) for name in ("counts_per_unit", "black_level", "read_noise")}
+    told: dict[str, float] = {name: value for name, value in given.items() if value is not None}
+    # Nonsense is refused here, by the same rules, before any file is read.
+    Measurement(np.eye(8), np.ones((8, 8), dtype=bool), **told)  # pyright: ignore[reportArgumentType]
+    if "counts_per_unit" in told and getattr(options, "peak_counts", None) is not None:
+        raise InputError(
+            "--counts-per-unit says how noisy the values are and --peak-counts takes them for clean and adds noise; "
+            "give one"
+        )
+    return told
+
+
+def _frames_as_read(folder: Path, options: argparse.Namespace, failed: dict[str, str] | None) -> Iterator[Measurement]:
     how: ReadOptions = read_options(options)
     if hasattr(options, "mask"):
         how |= {"mask": options.mask, "coordinates": options.coordinates}
-    folder = Path(source)
     if not is_folder(folder):
         frames = iter_frames(folder, **how)
         return frames if failed is None else _noted(frames, folder.name, failed)

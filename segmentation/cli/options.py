@@ -30,8 +30,21 @@ def frame_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto (default), cpu or cuda")
 
 
+def noise_options(parser: argparse.ArgumentParser) -> None:
+    """Add what is known of the noise of a file's values; see `simulate.Measurement`."""
+    parser.add_argument(
+        "--counts-per-unit",
+        type=float,
+        metavar="X",
+        help="detected electrons per unit of the values: 1 for counted electrons (default: the noise is estimated)",
+    )
+    parser.add_argument("--black-level", type=float, metavar="X", help="value that no electron gives (default 0)")
+    parser.add_argument("--read-noise", type=float, metavar="X", help="standard deviation of the detector's own noise")
+
+
 def scan_options(parser: argparse.ArgumentParser) -> None:
-    """Add what makes a scan of a frame: a mask, coordinates, or a ratio with its noise."""
+    """Add what is known of the noise, and what makes a scan of a frame: a mask, coordinates, a ratio with new noise."""
+    noise_options(parser)
     parser.add_argument("--mask", type=Path, metavar="MASK", help="image or array, non-zero where FRAME was scanned")
     parser.add_argument("--coordinates", type=Path, metavar="CSV", help="scan coordinates of a list of values (.mrc)")
     parser.add_argument("--ratio", type=float, metavar="R", help="sub-sample a full frame to this share of its pixels")
