@@ -198,3 +198,13 @@ def test_intervals_hold_where_many_detections_are_missing():
         last = diffusion(seen).iloc[-1]
         covered.append(last["diffusion_low_nm2_per_s"] <= TRUE_D <= last["diffusion_high_nm2_per_s"])
     assert np.mean(covered) > 0.91
+
+
+@pytest.mark.parametrize(("n_frames", "told"), [(3, False), (4, False), (5, True)])
+def test_growth_of_few_frames_has_no_interval(n_frames, told):
+    """The extreme slopes of four frames hold the true one in 92 %."""
+    frame = np.arange(n_frames)
+    table = pd.DataFrame({"frame": frame, "particle": 1, "x": 0.0, "y": 0.0, "equivalent_diameter_px": frame + 9.0})
+    rates = growth_rates(Tracks(table, pd.DataFrame()), min_frames=3)
+    assert rates.growth_px_per_frame.item() == pytest.approx(1)
+    assert rates[["growth_low_px_per_frame", "growth_high_px_per_frame"]].notna().all(axis=None) == told

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import factorial
+
 import numpy as np
 import pandas as pd
 
@@ -18,7 +20,8 @@ def growth_rates(tracks: Tracks, *, confidence: float = 0.95, min_frames: int = 
     tracks : Tracks
         Trajectories.
     confidence : float
-        Of the intervals, which follow from Kendall's tau (Sen 1968).
+        Of the intervals, which follow from Kendall's tau (Sen 1968). Of so few frames that not even the extreme slopes
+        have it (fewer than 5 for 95 %) there is none: NaN.
     min_frames : int
         Particles seen in fewer frames are left out.
 
@@ -55,6 +58,8 @@ def growth_rates(tracks: Tracks, *, confidence: float = 0.95, min_frames: int = 
             continue
         time = one["frame"].to_numpy(float) * (tracks.frame_interval_s or 1.0)
         slope, _, low, high = np.array(theilslopes(one[column].to_numpy(float), time, alpha=confidence), dtype=float)
+        if 1 - 2 / factorial(len(one)) < confidence:
+            low = high = float("nan")
         rows.append((particle, len(one), slope, low, high))
     names = ["particle", "n_frames", f"growth_{per}", f"growth_low_{per}", f"growth_high_{per}"]
     table = pd.DataFrame(np.array(rows, dtype=float).reshape(-1, 5), columns=names)
