@@ -144,13 +144,6 @@ def test_costs_that_differ_by_a_rounded_pixel_are_ties_which_the_better_figure_w
     assert ask(slower, 0.5).best.full, "what costs a tenth more is no tie"
 
 
-def test_an_adaptive_plan_says_that_its_positions_come_while_scanning():
-    found = ask(study(), 0.7)
-    assert "adaptive_scan" not in describe_plan(found)
-    guided = replace(found, choices=(replace(found.best, scheme="adaptive"), *found.choices[1:]))
-    assert "scan by simulate.adaptive_scan" in describe_plan(guided)
-
-
 def test_a_least_cost_at_the_floor_of_the_study_is_said_to_be_no_minimum():
     rows = study(noise=1e-3).assign(**{"f1@0.5": 0.99})
     for least in ("dose", "time"):

@@ -83,6 +83,13 @@ def test_cases_that_were_wanted_are_studied_and_the_same_answer_comes_from_the_r
     assert describe_plan(again) == describe_plan(found)
 
 
+def test_an_adaptive_plan_says_that_its_positions_come_while_scanning(planned):
+    found = planned[1]
+    assert "adaptive_scan" not in describe_plan(found)
+    guided = replace(found, choices=(replace(found.best, scheme="adaptive"), *found.choices[1:]))
+    assert "scan by simulate.adaptive_scan" in describe_plan(guided)
+
+
 def test_planning_again_runs_nothing_twice(planned, monkeypatch):
     folder, found, _ = planned
     monkeypatch.setattr(
