@@ -183,6 +183,44 @@ def test_overlooked_and_badly_located_particles_do_not_pass_for_faster_ones(n, n
     np.testing.assert_allclose(np.mean(msd, axis=0), PIXEL_NM**2 * (2 * np.arange(1, 4) + 4 * noise**2), rtol=0.05)
 
 
+def test_who_tells_the_drift_changes_from_step_to_step():
+    """Where errors of location are ten times what is moved, a fault of a tenth in the products doubles D.
+
+    Seen by one in two, consecutive medians share fewer particles' errors than those of the same particles would.
+    """
+    rng = np.random.default_rng(31)
+    found, msd = [], []
+    for _ in range(250):
+        tracks = movie_of(brownian(rng, n=8, frames=60, noise=2.2))
+        seen = Tracks(tracks.table[rng.random(len(tracks.table)) >= 0.3], tracks.events, PIXEL_NM, INTERVAL_S)
+        still = without_drift(seen)
+        found.append(diffusion(still).iloc[-1][["diffusion_nm2_per_s", "localisation_variance_nm2"]])
+        msd.append(mean_squared_displacement(still, max_lag=4)["msd_nm2"].to_numpy())
+    (value, variance), noise = np.mean(found, axis=0), (2.2 * PIXEL_NM) ** 2
+    assert value == pytest.approx(TRUE_D, rel=0.25)
+    assert variance == pytest.approx(noise, rel=0.03)
+    np.testing.assert_allclose(np.mean(msd, axis=0), PIXEL_NM**2 * 2 * np.arange(1, 5) + 4 * noise, rtol=0.03)
+
+
+def test_displacements_over_several_steps_by_hand():
+    """Three particles of which the third is overlooked in the third of four frames."""
+    x = {0: [0.0, 3.0, 4.0, 8.0], 1: [0.0, 1.0, 5.0, 7.0], 2: [0.0, 2.0, np.nan, 6.0]}
+    table = pd.DataFrame(
+        [(t, k, at, 0.0) for k, path in x.items() for t, at in enumerate(path)], columns=["frame", "particle", "x", "y"]
+    ).dropna()
+    still = without_drift(Tracks(table, pd.DataFrame()))
+    # Medians 2, 2.5 and 3 of three, two and two steps; what is left of particle 0: 1, -1.5, 1; of particle 1 the same
+    # with the other sign; of particle 2: 0.
+    msd = mean_squared_displacement(still, max_lag=3).set_index("lag")["msd_px2"]
+    three, two = 1 - 2 / 3 + 0.4487, 1 / 2
+    assert msd[1] == pytest.approx((2 * 1 / three + 0 + 2 * 1.5**2 / two + 2 * 1 / two) / 7)
+    late, early = 1 - 1 / 2 - 1 / 2 + 2 / 4, 1 - 1 / 3 - 1 / 2 + 2 / 6  # two particles tell both steps
+    first = 1 / three + 1.5**2 / two - 2 * 1.5 / early
+    second = 1.5**2 / two + 1 / two - 2 * 1.5 / late
+    assert msd[2] == pytest.approx((2 * first + 2 * second) / 4)
+    assert msd[3] == pytest.approx(first + 1 / two - 2 * 1.5 / late + 2 * 1 / early)
+
+
 def test_one_particle_tells_no_diffusion_from_drift():
     still = without_drift(movie_of(brownian(np.random.default_rng(5), n=1, frames=40)))
     assert not len(diffusion(still))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,9 +49,10 @@ def without_drift(tracks: Tracks) -> Tracks:
 
     The median of few particles' steps holds a part of each one's own: of independent normal steps of N particles, the
     share :math:`1 - 2/N + v_N` of the variance is left, with :math:`v_N` the variance of the median of N normal numbers
-    (nothing of one particle's, half of two's), and of the covariance of consecutive steps about :math:`1 - 1/N`: what
-    is linear in the median is the mean. The column ``drift_particles`` holds the N of the step into each frame (0 of
-    the first), by which `diffusion` and `mean_squared_displacement` undo it.
+    (nothing of one particle's, half of two's). Of the covariance of a particle's steps into frames k and l, which N and
+    M particles tell and C of those both, it is about :math:`1 - 1/N - 1/M + C/(N M)`: what is linear in the median is
+    the mean. The column ``drift_particles`` holds the N of the step into each frame (0 of the first), by which
+    `diffusion` and `mean_squared_displacement` undo it.
     """
     common, table = _drift(tracks), tracks.table.copy()
     place = np.searchsorted(common["frame"].to_numpy(), table["frame"].to_numpy())
@@ -82,7 +84,7 @@ def _in_order(table: pd.DataFrame) -> tuple[NDArray, NDArray, NDArray, NDArray]:
     return frames, particle[order], place[order], order
 
 
-def _share_left(particles: NDArray[np.int64]) -> NDArray[np.float64]:
+def _share_left(particles: NDArray) -> NDArray[np.float64]:
     """Return which share of the variance of independent steps is left when their median is taken off each.
 
     >>> _share_left(np.array([1, 2, 3, 1000])).round(3).tolist()
@@ -120,14 +122,19 @@ def mean_squared_displacement(tracks: Tracks, *, max_lag: int = 20, per_track: b
         If `max_lag` is no whole number of at least 1.
     """
     check_count(max_lag, "max_lag", 1)
-    table, unit = _physical(tracks)
-    blocks = []
-    for lag in range(1, int(max_lag) + 1):
-        later = table.assign(frame=table["frame"] - lag)
-        both = table.merge(later, on=["frame", "particle", "run"], suffixes=("", "_later"))
-        squared = (both["x_later"] - both["x"]) ** 2 + (both["y_later"] - both["y"]) ** 2
-        squared -= both["excess_later"] - both["excess"]
-        blocks.append(pd.DataFrame({"particle": both["particle"], "lag": lag, "squared": squared}))
+    paths, unit = _physical(tracks)
+    blocks = [pd.DataFrame({"particle": paths.particle[:0], "lag": paths.frame[:0], "squared": paths.points[:0, 0]})]
+    lack = told = np.zeros(len(paths.frame))
+    for span in range(1, int(max_lag) + 1):
+        # The last step's square and its products with those before it, and what was lacking one row earlier.
+        told = told + paths.lack(span - 1) * (1 if span == 1 else 2)
+        lack = told + np.append(0.0, lack[:-1])
+        lag = paths.frame[span:] - paths.frame[:-span]
+        good = (paths.run[span:] == paths.run[:-span]) & (lag <= max_lag)
+        squared = ((paths.points[span:] - paths.points[:-span]) ** 2).sum(axis=1) + lack[span:]
+        blocks.append(
+            pd.DataFrame({"particle": paths.particle[span:][good], "lag": lag[good], "squared": squared[good]})
+        )
     keys = ["particle", "lag"] if per_track else ["lag"]
     grouped = pd.concat(blocks).groupby(keys)["squared"].agg(["mean", "size"]).reset_index()
     result = grouped.rename(columns={"mean": f"msd_{unit}2", "size": "n"})
@@ -181,14 +188,14 @@ def diffusion(tracks: Tracks, *, blur: float = 0.0, confidence: float = 0.95, mi
     check_within(blur, "blur", 0, 0.25)
     check_within(confidence, "confidence", 0, 1 - 1e-9)
     check_count(min_steps, "min_steps", 2)
-    table, unit = _physical(tracks)
+    paths, unit = _physical(tracks)
     interval = tracks.frame_interval_s or 1.0
     rows, shares = [], []
-    for particle, one in table.sort_values("frame").groupby("particle"):
-        squares, products, share = _moments(one)
+    for particle, one in _moments(paths).groupby("particle"):
+        squares, products = one["square"].dropna(), one["product"].dropna()
         if len(squares) >= min_steps and len(products):
             rows.append((particle, len(squares), len(products) + 1, squares.mean(), products.mean()))
-            shares.append(share)
+            shares.append(one["own"].mean())
     moments = np.array(rows, dtype=float).reshape(-1, 5)
     if len(rows):
         weights = moments[:, 1]
@@ -214,17 +221,21 @@ def diffusion(tracks: Tracks, *, blur: float = 0.0, confidence: float = 0.95, mi
     })  # fmt: skip
 
 
-def _moments(one: pd.DataFrame) -> tuple[NDArray, NDArray, float]:
-    """Return squares of a particle's steps, products of consecutive ones, and the share of it that is its own.
+def _moments(paths: _Paths) -> pd.DataFrame:
+    """Return the step into each row squared, times the one before it (means of both axes), and which share is its own.
 
-    Squares and products are the mean of both axes.
+    NaN where there is none: steps over missing frames do not count.
     """
-    good = (np.diff(one["frame"].to_numpy()) == 1) & (np.diff(one["run"].to_numpy()) == 0)
-    steps = np.diff(one[["x", "y"]].to_numpy(), axis=0)
-    squares = (steps**2).mean(axis=1) - np.diff(one["excess"].to_numpy()) / 2
-    products = (steps[:-1] * steps[1:]).mean(axis=1)[good[:-1] & good[1:]]
-    own = 1 - 1 / one[DRIFT_PARTICLES].to_numpy()[1:][good]
-    return squares[good], products, float(own.mean()) if good.any() else 0.0
+    steps = np.diff(paths.points, axis=0, prepend=0.0)
+    good = np.append(False, (np.diff(paths.frame) == 1) & (np.diff(paths.run) == 0))[: len(steps)]
+    both = good & np.append(False, good[:-1])[: len(steps)]
+    squares = (steps**2).sum(axis=1) + paths.lack(0)
+    products = (steps * np.roll(steps, 1, axis=0)).sum(axis=1) + paths.lack(1)
+    own = 1 - 1 / np.maximum(paths.told, 1)
+    moments = {"square": (squares / 2, good), "product": (products / 2, both), "own": (own, good)}
+    return pd.DataFrame({
+        "particle": paths.particle, **{name: np.where(where, each, np.nan) for name, (each, where) in moments.items()}
+    })  # fmt: skip
 
 
 def _checked(tracks: Tracks) -> pd.DataFrame:
@@ -235,26 +246,55 @@ def _checked(tracks: Tracks) -> pd.DataFrame:
     return table
 
 
-def _physical(tracks: Tracks) -> tuple[pd.DataFrame, str]:
-    r"""Return positions in nm where those are known, put right for what the drift took with it, and the unit.
-
-    Steps over their :math:`\sqrt{1 - 1/N}` have the covariances that they had, and their squares too much by the
-    `excess` (summed up to each frame). Only within a `run` do positions belong together.
-    """
+def _physical(tracks: Tracks) -> tuple[_Paths, str]:
+    """Return trajectories in nm where the pixel size is known, and the unit."""
     rows, cols = pixel_size_pair(tracks.pixel_size_nm)
-    table, unit = _checked(tracks), "px" if tracks.pixel_size_nm is None else "nm"
-    table = table.assign(x=table["x"] * cols, y=table["y"] * rows, run=0.0, excess=0.0, **{DRIFT_PARTICLES: np.inf})
-    if DRIFT_PARTICLES not in tracks.table or table.empty:
-        return table, unit
-    table[DRIFT_PARTICLES] = tracks.table[DRIFT_PARTICLES].to_numpy(float)
+    table = _checked(tracks)
     _, particle, place, order = _in_order(table)
-    table = table.iloc[order].reset_index(drop=True)
-    told = np.maximum(table[DRIFT_PARTICLES].to_numpy()[1:], 1)
-    linked = (np.diff(particle) == 0) & (np.diff(place) == 1) & (told > 1)
-    covariance, variance = (np.where(linked, share, 1) for share in (1 - 1 / told, _share_left(told)))
-    steps = np.diff(table[["x", "y"]].to_numpy(float), axis=0) * linked[:, None]
-    excess = (steps**2).sum(axis=1) * (1 / covariance - 1 / variance)
-    changes = np.column_stack([steps / np.sqrt(covariance)[:, None], excess, ~linked])
-    table.loc[1:, ["x", "y", "excess", "run"]] = changes.cumsum(axis=0)
-    table.loc[0, ["x", "y"]] = 0.0
-    return table, unit
+    points = table[["x", "y"]].to_numpy(float)[order] * (cols, rows)
+    new = np.append(True, np.diff(particle) != 0)[: len(order)]
+    told = np.full(len(order), np.inf)
+    if DRIFT_PARTICLES in tracks.table:
+        told = tracks.table[DRIFT_PARTICLES].to_numpy(float)[order]
+        new |= np.append(True, np.diff(place) != 1)[: len(order)] | (told < 2)
+    frame = table["frame"].to_numpy()[order]
+    return _Paths(frame, particle, points, new.cumsum(), told, place), "px" if tracks.pixel_size_nm is None else "nm"
+
+
+@dataclass(frozen=True)
+class _Paths:
+    """Trajectories by particle and time. Only within a `run` do positions belong together."""
+
+    frame: NDArray
+    particle: NDArray
+    points: NDArray[np.float64]
+    run: NDArray[np.int64]
+    told: NDArray[np.float64]
+    """How many particles told the drift of the step into each row."""
+    place: NDArray[np.int64]
+
+    def lack(self, back: int) -> NDArray[np.float64]:
+        """Return what the drift took of each step's product with the one `back` rows before it: see `without_drift`."""
+        n = len(self.frame)
+        lacking = np.zeros(n)
+        if back >= n - 1 or np.isinf(self.told).all():
+            return lacking
+        linked = np.append(False, np.diff(self.run) == 0)
+        late = np.flatnonzero(linked[back:] & (self.run[back:] == self.run[: n - back]) & linked[: n - back]) + back
+        early = late - back
+        share = _share_left(self.told[late]) if back == 0 else self._share(linked, late, early)
+        steps = np.diff(self.points, axis=0, prepend=0.0)
+        lacking[late] = (steps[late] * steps[early]).sum(axis=1) * (1 / share - 1)
+        return lacking
+
+    def _share(self, linked: NDArray[np.bool_], late: NDArray, early: NDArray) -> NDArray[np.float64]:
+        """Return the share of the covariance of the steps into two rows each that the drift left."""
+        frames = int(self.place.max()) + 1
+        keys = np.unique(self.particle, return_inverse=True)[1] * frames + self.place
+        back = late[0] - early[0] if len(late) else 1
+        there = linked & np.isin(keys - back, keys[linked]) & (self.place >= back)
+        # Of a part of the particles, the share of those seen in both stands for that of all.
+        steps, common = (np.bincount(self.place[which], minlength=frames) for which in (linked, there))
+        both = (common / np.maximum(steps, 1))[self.place[late]] * self.told[late]
+        first, second = self.told[early], self.told[late]
+        return 1 - 1 / first - 1 / second + both / (first * second)
