@@ -73,8 +73,8 @@ def backgrounds(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Median of the background in a ring around each label, and the number of pixels it is of.
 
-    Of the ring from 2 to 5 pixels outside a particle, the pixels nearer to another one than to it, or less than 2
-    pixels from it, are left out; particles themselves are.
+    Of the ring from 2 to 5 pixels outside a particle, the pixels as near or nearer to another one than to it, or less
+    than 2 pixels from it, are left out; particles themselves are.
 
     Parameters
     ----------
@@ -101,9 +101,10 @@ def backgrounds(
     background = np.full(n_labels, np.nan)
     if n_labels == 0:
         return background, np.zeros(0, dtype=np.int64)
-    distance, nearest = ndimage.distance_transform_edt(compact == 0, return_indices=True)  # pyright: ignore[reportGeneralTypeIssues]
+    distance = np.asarray(ndimage.distance_transform_edt(compact == 0))
     rows, cols = np.nonzero((distance > GAP_PX) & (distance <= REACH_PX))
-    owner = compact[nearest[0][rows, cols], nearest[1][rows, cols]] - 1
+    owner = _owners(compact, rows, cols, np.rint(distance[rows, cols] ** 2).astype(np.int64)) - 1
+    rows, cols, owner = rows[owner >= 0], cols[owner >= 0], owner[owner >= 0]
     values = image[rows, cols].astype(np.float64)
     order = np.lexsort((values, owner))
     values = values[order]
@@ -113,6 +114,21 @@ def backgrounds(
     low, high = first + (n_pixels[some] - 1) // 2, first + n_pixels[some] // 2
     background[some] = (values[low] + values[high]) / 2
     return background, n_pixels
+
+
+def _owners(
+    compact: NDArray[np.int32], rows: NDArray[np.int64], cols: NDArray[np.int64], squared: NDArray[np.int64]
+) -> NDArray[np.int32]:
+    """Return the label that is at the squared distance from each pixel, 0 where there are two of them."""
+    reach = int(REACH_PX)
+    padded, owner = np.pad(compact, reach), np.zeros(rows.size, np.int32)
+    offsets = np.mgrid[-reach : reach + 1, -reach : reach + 1].reshape(2, -1)
+    for length in np.unique(squared):
+        of, steps = squared == length, offsets[:, (offsets**2).sum(axis=0) == length] + reach
+        labels = padded[rows[of] + steps[0][:, None], cols[of] + steps[1][:, None]]
+        nearest = labels.max(axis=0)
+        owner[of] = np.where(((labels > 0) & (labels != nearest)).any(axis=0), 0, nearest)
+    return owner
 
 
 def _touching(padded: NDArray[np.int32], n_labels: int) -> NDArray[np.bool_]:

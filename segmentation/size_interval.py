@@ -10,8 +10,8 @@ counts for the size is therefore the mean displacement around it, :math:`\bar\de
    :math:`\sigma_r^2 \min(1, \ell / P)`;
 2. what the whole outline shares, as where on a blurred edge the method draws it: a share :math:`c` of the variance of a
    single point, :math:`c \max(\sigma_m, \sigma_r)^2`. A point's standard deviation as the network sees it,
-   :math:`\sigma_m`, is half the distance between the outlines of probability 0.16 and 0.84, as it would be of a
-   normal distribution;
+   :math:`\sigma_m`, is half the mean distance between the outlines of probability 0.16 and 0.84, as it would be of a
+   normal distribution: the area between them over :math:`2 P`;
 3. where pixels are counted, that their number in a shape laid at random onto the grid has the variance
    :math:`0.0728\,P` (in pixels), which displaces by :math:`\sqrt{0.0728 / P}`.
 
@@ -113,8 +113,8 @@ def mean_displacement_sd(
         kept = np.minimum(1, width / perimeter)
     of_masks = np.zeros(n_labels)
     if instances.masks is not None:
-        outer, inner = np.sqrt(mask_areas(instances, [special.ndtr(-1.0), special.ndtr(1.0)]) / np.pi).T
-        of_masks = pixel * (outer - inner) / 2
+        outer, inner = mask_areas(instances, [special.ndtr(-1.0), special.ndtr(1.0)]).T
+        of_masks = pixel**2 * (outer - inner) / (2 * perimeter)
     variance = own**2 * kept + COMMON_SHARE * np.maximum(own, of_masks) ** 2
     variance += counted * (PIXEL_COUNT_VARIANCE * pixel**3 / perimeter)
     return np.minimum(np.sqrt(variance), radius)

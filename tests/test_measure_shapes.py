@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy import optimize
+from scipy import optimize, special
 from skimage.measure import regionprops_table
 
-from segmentation.circles import inscribed_diameters
+from segmentation.circles import backgrounds, inscribed_diameters
 from segmentation.instances import Instances
 from segmentation.measure import measure
 from segmentation.outlines import mask_areas, mask_outlines
@@ -218,6 +218,35 @@ def test_counting_pixels_displaces_an_outline_by_its_closed_form(pixel_size):
         perimeter=np.array([around * pixel]), counted=np.array([True]),
     )  # fmt: skip
     assert sd[0] == pytest.approx(pixel * np.sqrt(PIXEL_COUNT_VARIANCE / around))
+
+
+def test_backgrounds_do_not_hang_on_the_order_of_pixels():
+    """Between two particles seven columns apart the middle one is 4 pixels from both, and neither's."""
+    labels = np.zeros((13, 19), np.int32)
+    labels[5:8, 3:6], labels[5:8, 13:16] = 1, 2
+    rng = np.random.default_rng(9)
+    image = rng.normal(size=labels.shape)
+    image[:, 9] = 1e9
+    value, n_pixels = backgrounds(image, labels, 2)
+    assert value.max() < 1
+    assert n_pixels[0] == n_pixels[1]
+    for turned in (lambda of: of[::-1], lambda of: of[:, ::-1], np.transpose):
+        again = backgrounds(turned(image), np.ascontiguousarray(turned(labels)), 2)
+        np.testing.assert_array_equal(again, (value, n_pixels))
+
+
+@pytest.mark.parametrize("length", [0, 8, 16])
+def test_the_masks_of_rods_are_as_unsure_as_those_of_disks(length):
+    """The edge is a normal distribution of width 1 px all around; what the mean of an outline tells is no radius."""
+    width, y, x = 3, *(np.mgrid[:28, :28] - 13.5)
+    outside = np.hypot(x - np.clip(x, -length / 2, length / 2), y) - width
+    around = 2 * length + 2 * np.pi * width
+    rod = Instances((outside < 0).astype(int), boxes=[[0, 0, 28, 28]], masks=[special.ndtr(-outside)])
+    sd = mean_displacement_sd(rod, perimeter=np.array([around]), counted=np.array([False]))
+    assert sd[0] == pytest.approx(np.sqrt(COMMON_SHARE), rel=0.12)  # bilinear cells blur
+    fine = Instances(rod.labels, pixel_size_nm=0.5, boxes=rod.boxes, masks=rod.masks)
+    half = mean_displacement_sd(fine, perimeter=np.array([around / 2]), counted=np.array([False]))
+    assert half[0] == pytest.approx(sd[0] / 2)
 
 
 def test_the_interval_covers_disks_of_a_noisy_edge():
