@@ -137,8 +137,8 @@ def test_a_failed_scan_of_a_pair_counts_as_nothing():
     assert one["verdict"] == "sparse scan wins"
 
 
-def sizes(middle, slope=6.0, frames=12, particles=60):
-    rng = np.random.default_rng(3)
+def sizes(middle, slope=6.0, frames=12, particles=60, seed=3):
+    rng = np.random.default_rng(seed)
     rows = []
     for _ in range(frames):
         diameters = np.exp(rng.uniform(np.log(3), np.log(40), particles))
@@ -162,6 +162,15 @@ def test_where_all_or_none_are_found_the_limits_are_told(middle, limit, diameter
     one = smallest_found(sizes(middle), ["g"]).iloc[0]
     assert one["limit"] == limit
     assert one["diameter_px"] == pytest.approx(diameter, rel=0.1)
+
+
+def test_the_band_of_the_smallest_holds_it_also_of_few_frames():
+    """95 % asked for; a bare bootstrap of two frames holds half."""
+    bands = [smallest_found(sizes(8.0, frames=2, seed=seed), ["g"], rng=seed).iloc[0] for seed in range(100)]
+    assert 0.85 < np.mean([one["low"] < 8.0 < one["high"] for one in bands]) < 0.99
+    alone = smallest_found(sizes(8.0, frames=1), ["g"]).iloc[0]
+    assert alone[["low", "high"]].isna().all()
+    assert alone["diameter_px"] == pytest.approx(8.0, rel=0.2)
 
 
 def test_a_share_that_is_none():

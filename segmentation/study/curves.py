@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+
+from segmentation.study.bootstrap import bootstrap_widening
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -167,8 +168,5 @@ def _band(values: NDArray[np.float64], level: float, n_boots: int, rng: np.rando
         return float("nan"), float("nan")
     means = values[rng.integers(len(values), size=(n_boots, len(values)))].mean(axis=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    # A bootstrap of n values varies as their variance over n, not n - 1, and knows no more of it than they do.
-    n, tail = len(values), (1 + level) / 2
-    wider = (n / (n - 1)) ** 0.5 * stats.t.ppf(tail, n - 1) / stats.norm.ppf(tail)
-    mean = values.mean()
+    wider, mean = bootstrap_widening((1 + level) / 2, len(values)), values.mean()
     return float(mean + wider * (low - mean)), float(mean + wider * (high - mean))

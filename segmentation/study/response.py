@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import stats
 
+from segmentation.study.bootstrap import bootstrap_widening, students_allowance
 from segmentation.study.surface import MonotoneSurface
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Response:
         outside = max(0.0, 1 - level * (1 + 1 / self.n_frames)) / 2
         # The spread comes from as few frames, all settings of a frame being alike: Student's allowance for that.
         inside = (1 + level) / 2
-        low, high = _allowance(inside, self.n_frames) * np.quantile(self.distances, [outside, 1 - outside])
+        low, high = students_allowance(inside, self.n_frames) * np.quantile(self.distances, [outside, 1 - outside])
         middle, spread = weights @ self.mean, weights @ self.spread
         return self._possible(middle + low * spread), self._possible(middle + high * spread)
 
@@ -115,9 +115,7 @@ def fit_response(
     drawn = generator.integers(n_frames, size=(n_boots, n_frames))
     mean = surface.fit(_means(values))
     boots = np.stack([surface.fit(_means(values[chosen], values)) for chosen in drawn])
-    # A bootstrap of n frames spreads less than their mean does: by (n - 1) / n, and as if the variance were known.
-    widening = np.sqrt(n_frames / (n_frames - 1)) * _allowance(_TAIL, n_frames)
-    boots = mean + widening * (boots - mean)
+    boots = mean + bootstrap_widening(_TAIL, n_frames) * (boots - mean)
     others = np.stack([surface.fit(_means(np.delete(values, frame, axis=0), values)) for frame in range(n_frames)])
     residuals = values - others @ surface.weights(ratios, counts).T
     floor = SMALLEST_SPREAD * (metric.high - metric.low)
@@ -125,11 +123,6 @@ def fit_response(
     spread = np.maximum(steady.fit(np.nanmean(np.abs(residuals), axis=0)), floor)
     scaled = residuals / (surface.weights(ratios, counts) @ spread)
     return Response(metric, surface, mean, boots, spread, scaled[np.isfinite(scaled)], n_frames)
-
-
-def _allowance(quantile: float, n_frames: int) -> float:
-    """Return how much further out Student's quantile lies than a normal distribution's."""
-    return float(stats.t.ppf(quantile, n_frames - 1) / stats.norm.ppf(quantile))
 
 
 def _table(rows: pd.DataFrame, metric: Metric) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from segmentation.study.bootstrap import bootstrap_widening
 from simulate.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,9 +50,9 @@ def smallest_found(
     Returns
     -------
     pandas.DataFrame
-        The columns `by`, `diameter_px` with `low` and `high`, `particles`, and `limit`: "all are found" where even the
-        smallest particle is found more often than that, "none is found" where not even the largest is; the diameter is
-        then the smallest or the largest there was.
+        The columns `by`, `diameter_px` with `low` and `high` (NaN of a single frame), `particles`, and `limit`: "all
+        are found" where even the smallest particle is found more often than that, "none is found" where not even the
+        largest is; the diameter is then the smallest or the largest there was.
     """
     if not 0 < share < 1:
         raise InputError(f"share is {share:g}; expected a share of the particles between 0 and 1, e.g. 0.5")
@@ -72,9 +73,12 @@ def smallest_found(
         success = np.concatenate([successes.sum(0)[None], successes[drawn].sum(axis=1)])
         crossing = _crossings((edges[1:] + edges[:-1]) / 2, total, success, share)
         limit = ALL if crossing[0] <= low else NONE if crossing[0] >= high else ""
-        diameters = np.exp(np.clip(crossing, low, high))
-        ends = np.quantile(diameters[1:], [(1 - level) / 2, (1 + level) / 2])
-        found.append((*key, diameters[0], *ends, int(total[0].sum()), limit))
+        value, *boots = np.clip(crossing, low, high)
+        ends = np.full(2, np.nan)
+        if len(sizes) > 1:
+            reach = np.quantile(boots, [(1 - level) / 2, (1 + level) / 2]) - value
+            ends = np.clip(value + bootstrap_widening((1 + level) / 2, len(sizes)) * reach, low, high)
+        found.append((*key, *np.exp([value, *ends]), int(total[0].sum()), limit))
     return pd.DataFrame(found, columns=[*by, "diameter_px", "low", "high", "particles", "limit"])
 
 
