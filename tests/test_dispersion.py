@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import pdist
 
 from segmentation.dispersion import (
     Window,
@@ -14,6 +15,7 @@ from segmentation.dispersion import (
     hard_core_points,
     pair_curves,
 )
+from segmentation.dispersion.envelopes import arranged
 from simulate.errors import InputError
 
 GOLDEN = json.loads((Path(__file__).parent / "data" / "dispersion_spatstat.json").read_text())
@@ -150,20 +152,38 @@ def test_functions_end_where_everything_is_near_the_border():
 
 
 def test_hard_core_disks_do_not_overlap_and_fill_the_window_evenly():
-    rng, window = np.random.default_rng(5), Window(3.0, 2.0, PART)
-    radii = np.append(rng.uniform(0.01, 0.03, 600), 0.4)
-    at = hard_core_points(radii, window, rng)
-    distance = np.linalg.norm(at[:, None] - at, axis=2) + 9 * np.eye(len(at))
-    assert (distance >= radii[:, None] + radii - 1e-12).all()
-    assert window.contains(at).all()
-    draws = np.vstack([hard_core_points(np.full(50, 0.02), window, rng) for _ in range(40)])
-    upper = (draws[:, 1] < 1).sum()
-    assert upper == pytest.approx(2000 * 3 / 5, abs=4 * np.sqrt(2000 * 0.24))
+    rng, window, radius = np.random.default_rng(5), Window(3.0, 2.0, PART), 0.02
+    draws = [hard_core_points(np.full(250, radius), window, rng) for _ in range(40)]
+    assert [len(one) for one in draws] == [250] * 40
+    assert min(pdist(at).min() for at in draws) >= 2 * radius
+    assert window.contains(np.vstack(draws)).all()
+    upper = (np.vstack(draws)[:, 1] < 1).sum()
+    assert upper == pytest.approx(10_000 * 3 / 5, abs=4 * np.sqrt(10_000 * 0.24))
     assert hard_core_points(np.empty(0), window, rng).shape == (0, 2)
 
 
+def test_disks_of_any_sizes_do_not_overlap_nor_those_beyond_the_border():
+    rng, field = np.random.default_rng(13), np.array([3.0, 2.0])
+    radii = np.append(rng.uniform(0.01, 0.03, 600), [0.4, 0.7])
+    at = arranged(radii, *field, rng)
+    assert (at >= 0).all()
+    assert (at < field).all()
+    apart = np.abs(at[:, None] - at)
+    distance = np.linalg.norm(np.minimum(apart, field - apart), axis=2) + 9 * np.eye(len(at))
+    assert (distance >= radii[:, None] + radii - 1e-12).all()
+
+
+def test_hard_core_disks_are_as_dense_at_the_border_as_elsewhere():
+    """Where nothing lay beyond the border, disks at a coverage of 0.4 would crowd there: 1.4 times as many."""
+    rng, radius = np.random.default_rng(12), 0.05
+    at = np.vstack([hard_core_points(np.full(round(0.4 / (np.pi * radius**2)), radius), Window(1.0, 1.0), rng)
+                    for _ in range(200)])  # fmt: skip
+    rim = Window(1.0, 1.0).border_distances(at) < radius
+    assert rim.mean() == pytest.approx(1 - (1 - 2 * radius) ** 2, abs=0.015)
+
+
 def test_hard_core_disks_that_find_no_room_say_so():
-    with pytest.raises(InputError, match="would cover 94% of the window"):
+    with pytest.raises(InputError, match="30 particles cover 94% of the window"):
         hard_core_points(np.full(30, 0.1), Window(1.0, 1.0), np.random.default_rng(0))
 
 
@@ -191,7 +211,7 @@ def test_global_envelope_is_left_if_and_only_if_p_is_small():
         low, high, p = global_envelope(observed, curves)
         used = np.isfinite(low)
         assert used.sum() == 8
-        outside = (observed[used] <= low[used] + 1e-9) | (observed[used] >= high[used] - 1e-9)
+        outside = (observed[used] < low[used] - 1e-9) | (observed[used] > high[used] + 1e-9)
         assert outside.any() == (p <= 0.05)
     low, high, p = global_envelope(np.full(4, np.nan), np.zeros((9, 4)))
     assert np.isnan([*low, *high, p]).all()

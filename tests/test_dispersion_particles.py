@@ -284,14 +284,48 @@ def disks_beyond_a_frame(rng, radius=10.0, side=256, coverage=0.18):
     return relabel_sequential(labels)[0], n / field.area
 
 
-def test_particles_that_the_frame_cuts_make_neither_density_nor_alarms():
+@pytest.mark.parametrize("given", ["labels", "whole ones", "places", "mask"])
+def test_particles_that_the_frame_cuts_make_neither_density_nor_alarms(given):
+    """Whether cut ones are told, left out, or unknown, and whether the frame or a mask cuts."""
     rng = np.random.default_rng(0)
     ratios, alarms = [], []
-    for _ in range(40):
+    rows, cols = np.indices((256, 256))
+    mask = np.hypot(rows - 128, cols - 128) < 125
+    for _ in range(80):
         labels, density = disks_beyond_a_frame(rng)
-        found = dispersion(labels, envelopes=39, rng=rng)
+        table = measure(labels)
+        if given == "labels":
+            found = dispersion(labels, envelopes=39, rng=rng)
+        elif given == "mask":
+            seen = measure(relabel_sequential(labels * mask)[0])
+            inside = mask[tuple(np.rint(seen[["y", "x"]].to_numpy()).astype(int).T)]
+            found = dispersion(seen[inside], window=mask, envelopes=39, rng=rng)
+        else:
+            columns = list(table) if given == "whole ones" else ["x", "y", "equivalent_diameter_px"]
+            kept = table.loc[~table["touches_border"], columns]
+            found = dispersion(kept, window=labels.shape, envelopes=39, rng=rng)
+        assert found.summary["edge_margin_px"] == pytest.approx(10, abs=0.5)
         ratios.append(found.summary["density_per_px2"] / density)
         alarms.append([found.summary[f"hard_core_p_{name}"] <= 0.05 for name in ("L", "G", "F")])
     assert np.mean(ratios) == pytest.approx(1, abs=0.05)
-    # As many as chance allows with 40 arrangements: cut disks moved inwards give one in five by F.
+    # As many as chance allows with 80 arrangements: cut disks moved inwards give one in five by F.
     assert (np.mean(alarms, axis=0) <= 0.125).all()
+
+
+def test_what_lies_beyond_a_mask_tells_nothing_within():
+    """A window one pixel short of the frame shows what the frame shows."""
+    labels, _ = disks_beyond_a_frame(np.random.default_rng(1))
+    labels[:12, :12] = 0
+    mask = np.ones(labels.shape, bool)
+    mask[0, 0] = False
+    labels = relabel_sequential(labels)[0]
+    one, other = (dispersion(labels, window=window, envelopes=0) for window in (None, mask))
+    for name in ("L_px", "G", "F"):
+        shown = np.interp(one.curves["r_px"], other.curves["r_px"], other.curves[name])
+        assert np.abs(shown - one.curves[name]).mean() < 0.03 * one.curves[name].max()
+    assert other.summary["clark_evans"] == pytest.approx(one.summary["clark_evans"], rel=0.02)
+    # A mask that leaves nobody deep enough is taken whole.
+    strip = np.zeros((64, 64), bool)
+    strip[20:24] = True
+    at = pd.DataFrame({"x": [5.0, 30.0, 50.0], "y": 20.0, "equivalent_diameter_px": 8.0})
+    assert dispersion(at, window=strip, envelopes=0).summary["edge_margin_px"] == 0

@@ -61,14 +61,18 @@ class Dispersion:
     agglomerates : pandas.DataFrame
         A row a cluster: see `agglomerate_table`.
     curves : pandas.DataFrame
-        K, L, g, G, F and J of r, over the particles further than the largest radius from the frame's edge if that cuts
-        any; without envelopes no more. Of L, g, G and F also the pointwise 95 % envelopes of the
-        simulations (`_low`, `_high`) and the global ones (`_global_low`, `_global_high`). No rows for fewer than two.
+        K, L, g, G, F and J of r, over the particles further than the `edge_margin` from the window's border; without
+        envelopes no more. Of L, g, G and F also the pointwise 95 % envelopes of the simulations (`_low`, `_high`) and
+        the global ones (`_global_low`, `_global_high`). No rows for fewer than two.
     persistence : pandas.DataFrame
         `dimension` (0 components, 1 holes), `birth` and `death` (`alpha_persistence`).
     summary : dict
         One number each: `count`; `density`, for which whole particles stand for the cut ones
-        (`population.border_weights`); means of the nearest distances; `clark_evans`, its `_z` and `_p`; means of
+        (`population.border_weights`; of a mask, or a table that does not say which are cut, it is that of the particles
+        within the margin); `edge_margin`, the largest radius, nearer than which to the border a particle may be cut or
+        was left out, so that centres there tell nothing (at most a quarter of the window's shorter side; 0 where fewer
+        than two particles lie deeper); means of the nearest distances; `clark_evans` of the particles within the
+        margin, its `_z` and `_p`; means of
         `coordination` and `psi6` and the coefficient of variation of the Voronoi area over cells away from the border;
         numbers of `contacts`, network `components`, `clusters` and the share of particles `clustered`;
         `fractal_dimension`, its `_error` and the fitted `fractal_prefactor` over whole agglomerates of at least three;
@@ -165,12 +169,18 @@ def dispersion(
     surfaces = Surfaces(points, radii, pixel, instances)
     labels = table["label"].to_numpy() if "label" in table else np.arange(1, len(points) + 1)
     rows = {"label": labels, f"x_{unit}": points[:, 0], f"y_{unit}": points[:, 1], f"radius_{unit}": radii}
-    density = _density(table, region, pixel)
-    rows, contacts, summary = _neighbourhood(rows, surfaces, region, unit, density, (reach, int(min_samples)))
+    rows, contacts, summary = _neighbourhood(rows, surfaces, region, unit, (reach, int(min_samples)))
+    margin, kept, inner, at = _deep_inside(points, radii, region)
+    described = {
+        "count": float(len(points)),
+        f"density_per_{unit}2": _density(table, region, pixel, len(at) / inner.area),
+        f"edge_margin_{unit}": margin,
+    }
+    summary = described | summary | clark_evans(at, inner)
     cut = as_flags(table, "touches_border") if "touches_border" in table else np.zeros(len(points), bool)
     cut = cut | (region.border_distances(points) < radii)
     groups = agglomerate_table(rows["cluster"], points, radii, cut, unit)
-    curves, tests = _functions(*_deep_inside(points, radii, cut, region), unit, (correction, int(envelopes), generator))
+    curves, tests = _functions(at, radii[kept], inner, unit, (correction, int(envelopes), generator))
     return Dispersion(
         unit,
         region,
@@ -184,7 +194,7 @@ def dispersion(
 
 
 def _neighbourhood(
-    rows: dict[str, NDArray], surfaces: Surfaces, region: Window, unit: str, density: float, options: tuple[float, int]
+    rows: dict[str, NDArray], surfaces: Surfaces, region: Window, unit: str, options: tuple[float, int]
 ) -> tuple[dict[str, NDArray], pd.DataFrame, dict[str, float]]:
     """Add to the particles' columns who lies next to whom; return them, the contacts and a summary."""
     points, n = surfaces.points, len(surfaces.points)
@@ -201,9 +211,7 @@ def _neighbourhood(
 
     inner = ~cells["voronoi_at_border"]
     area = cells["voronoi_area"][inner]
-    summary = {"count": float(n), f"density_per_{unit}2": density}
-    summary |= {f"mean_nearest_centre_{unit}": _mean(centre), f"mean_nearest_surface_{unit}": _mean(nearest)}
-    summary |= clark_evans(points, region)
+    summary = {f"mean_nearest_centre_{unit}": _mean(centre), f"mean_nearest_surface_{unit}": _mean(nearest)}
     summary |= {f"mean_{name}": _mean(cells[name][inner]) for name in ("coordination", "psi6")}
     summary["voronoi_area_cv"] = float(area.std(ddof=1) / area.mean()) if area.size > 1 else float("nan")
     summary["contacts"] = float(len(pairs))
@@ -213,28 +221,32 @@ def _neighbourhood(
     return rows, contacts, summary
 
 
-def _density(table: pd.DataFrame, region: Window, pixel: tuple[float, float]) -> float:
-    """Return how many particles there are to an area, whole ones standing for those that the frame cuts."""
-    if region.mask is not None or not {"touches_border", "bbox_x0"} <= set(table):
-        return len(table) / region.area
+def _density(table: pd.DataFrame, region: Window, pixel: tuple[float, float], deep: float) -> float:
+    """Return how many particles there are to an area, whole ones standing for cut ones; `deep` if those are unknown."""
+    boxes = {"bbox_x0", "bbox_y0", "bbox_x1", "bbox_y1"}
+    if region.mask is not None or not {"touches_border"} | boxes <= set(table):
+        return deep
     shape = round(region.height / pixel[0]), round(region.width / pixel[1])
     return float(border_weights(table, shape).sum()) / region.area
 
 
-def _deep_inside(points: NDArray, radii: NDArray, cut: NDArray, region: Window) -> tuple[NDArray, NDArray, Window]:
-    """Return the particles that lie further than the largest radius from the edge of a frame that cuts some, and where.
+def _deep_inside(
+    points: NDArray, radii: NDArray, region: Window
+) -> tuple[float, NDArray[np.bool_], Window, NDArray[np.float64]]:
+    """Return the margin, which particles lie further than it from the border, where that is, and their places there.
 
-    What is seen of a cut one has its centre elsewhere, which no arrangement of whole disks by chance shows. Where fewer
-    than two lie so deep, all are returned.
+    What is seen of a cut particle has its centre elsewhere, and where cut ones are left out there are none near the
+    border: neither is an arrangement by chance of whole disks. Where fewer than two lie so deep, all are returned.
     """
-    if region.mask is not None or not cut.any():
-        return points, radii, region
-    margin = min(float(radii.max()), min(region.width, region.height) / 4)
-    inner = Window(region.width - 2 * margin, region.height - 2 * margin)
-    inside = inner.contains(points - margin)
-    if inside.sum() < 2:
-        return points, radii, region
-    return (points - margin)[inside], radii[inside], inner
+    everyone = np.ones(len(points), dtype=bool)
+    margin = min(float(radii.max(initial=0)), min(region.bounds[1]) / 4)
+    found = region.inner(margin)
+    if found is not None:
+        inner, corner = found
+        inside = inner.contains(points - corner)
+        if inside.sum() >= 2:
+            return margin, inside, inner, (points - corner)[inside]
+    return 0.0, everyone, region, points
 
 
 def _functions(
@@ -244,7 +256,7 @@ def _functions(
     correction, count, generator = settings
     tests = {f"hard_core_p_{name}": float("nan") for name in TESTED} if count else {}
     few = len(points) < 2
-    longest = min(min(region.width, region.height) / 4, SPACINGS * np.sqrt(region.area / max(len(points), 1)))
+    longest = min(min(region.bounds[1]) / 4, SPACINGS * np.sqrt(region.area / max(len(points), 1)))
     r = np.linspace(0, longest, N_RADII)
 
     def describe(at: NDArray) -> dict[str, NDArray[np.float64]]:

@@ -66,6 +66,27 @@ class Window:
 
         return float(crofton_perimeters(self.mask.astype(np.int32), 1, self._pixel)[0])
 
+    @cached_property
+    def bounds(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Upper left corner (x, y) and extent (width, height) of the smallest rectangle around the region."""
+        if self.mask is None:
+            return (0.0, 0.0), (self.width, self.height)
+        (top, bottom), (left, right) = (np.flatnonzero(self.mask.any(axis=axis))[[0, -1]] for axis in (1, 0))
+        height, width = self._pixel
+        return (left * width, top * height), ((right + 1 - left) * width, (bottom + 1 - top) * height)
+
+    def inner(self, margin: float) -> tuple[Window, tuple[float, float]] | None:
+        """Return the part further than `margin` from the border and its upper left corner (x, y), or None.
+
+        Of a mask the pixels whose centres lie so deep.
+        """
+        if self.mask is None:
+            width, height = self.width - 2 * margin, self.height - 2 * margin
+            return (Window(width, height), (margin, margin)) if min(width, height) > 0 else None
+        distance = np.asarray(ndimage.distance_transform_edt(np.pad(self.mask, 1), sampling=self._pixel))[1:-1, 1:-1]
+        deep = self.mask & (distance - max(self._pixel) / 2 >= margin)
+        return (Window(self.width, self.height, deep), (0.0, 0.0)) if deep.any() else None
+
     def contains(self, points: NDArray) -> NDArray[np.bool_]:
         """Return which points (N, 2) lie inside."""
         inside = np.all((points >= 0) & (points <= (self.width, self.height)), axis=1)
