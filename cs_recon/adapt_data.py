@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from cs_recon.batch import ScanBatch, make_batch
-from cs_recon.noise import estimate_noise_unexposed, usual_exposures
+from cs_recon.noise import usual_exposures
+from cs_recon.noise_levels import with_noise
 from simulate.errors import InputError
 from simulate.measurement import Measurement
 
@@ -109,7 +110,7 @@ class HeldOutScans:
                 raise InputError(
                     f"scan {scan.name!r} has {count} samples; expected at least {LEAST_SAMPLES}, to hold some out"
                 )
-        self.scans = [_with_noise(scan) for scan in scans]
+        self.scans = [with_noise(scan) for scan in scans]
         self.kept = [
             scan.mask & (np.random.default_rng([seed, 1, index]).random(scan.shape) < share)
             for index, scan in enumerate(self.scans)
@@ -218,13 +219,6 @@ def _numbered_blocks(shapes: Sequence[tuple[int, int]]) -> list[NDArray[np.int64
         numbered.append(first + np.add.outer(np.arange(rows) // BLOCK_PX * across, np.arange(cols) // BLOCK_PX))
         first += -(-rows // BLOCK_PX) * across
     return numbered
-
-
-def _with_noise(scan: Measurement) -> Measurement:
-    """Return a scan that knows its noise, estimated from all of it rather than from each crop."""
-    if scan.noise_is_known:
-        return scan
-    return replace(scan, read_noise=estimate_noise_unexposed(scan))
 
 
 def _noise_map(scan: Measurement, mask: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 
 from cs_recon.fill import pyramid_fill
 from cs_recon.linear_estimate import FAST_ITERATIONS, linear_estimate
-from cs_recon.noise import estimate_noise_unexposed, exposure_weights, usual_exposures
+from cs_recon.noise import exposure_weights, usual_exposures
+from cs_recon.noise_levels import with_noise
 from cs_recon.noise_models import LARGEST_VARIANCE, noise_variance
 from cs_recon.operator import MaskedScan
 from cs_recon.wavelets import pad_to_multiple
@@ -178,8 +179,7 @@ def _noise_map(measurement: Measurement, signal: Tensor, scale: Tensor) -> Tenso
         told = torch.from_numpy(np.where(measurement.mask, measurement.exposure, mean)).to(signal)
         rows, cols = signal.shape[-2] - told.shape[-2], signal.shape[-1] - told.shape[-1]
         exposure = F.pad(told, (0, cols, 0, rows), value=mean)
-    read_noise, black_level = measurement.read_noise, measurement.black_level
-    if not measurement.noise_is_known:
-        read_noise = estimate_noise_unexposed(measurement)
-    sigma = noise_variance(signal, measurement.counts_per_unit, black_level, read_noise, exposure).sqrt() / scale
+    known = with_noise(measurement)
+    variance = noise_variance(signal, known.counts_per_unit, known.black_level, known.read_noise, exposure)
+    sigma = variance.sqrt() / scale
     return sigma.clamp(max=LARGEST_VARIANCE**0.5)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from cs_recon.noise import estimate_noise_unexposed
+from cs_recon.noise_levels import with_noise
 from simulate.measurement import LARGEST_EXPOSURE_RATIO
 
 if TYPE_CHECKING:
@@ -67,8 +67,7 @@ def with_neighbours(
     # What was carried may widen the range of the exposures beyond what a scan may have.
     exposure = np.where(mask, np.maximum(weight, weight.max() / LARGEST_EXPOSURE_RATIO * (1 + 1e-9)), 0)
     # Carried samples scatter by their own noise, not by that of their exposures here: it is told of the frame alone.
-    read_noise = scan.read_noise if scan.noise_is_known else estimate_noise_unexposed(scan)
-    return replace(scan, values=values, mask=mask, exposure=exposure, read_noise=read_noise, path=None)
+    return replace(with_noise(scan), values=values, mask=mask, exposure=exposure, path=None)
 
 
 def _carried(

@@ -38,8 +38,9 @@ def estimate_noise(measurement: Measurement) -> float:
     All by the median absolute deviation, which edges move little. Counts, which come in steps, are spread over their
     steps first. Where exposures differ, each difference is divided by what its samples' exposures make of the noise.
 
-    Where most samples are of an empty background, it is the noise there that is found, and counts make more of it on
-    particles: tell `Measurement.counts_per_unit` where it is known (1 for counted electrons).
+    Where most samples are of an empty background, it is the noise there that is found. Counts make more of it on
+    particles, which `noise_levels.with_noise` finds; still tell `Measurement.counts_per_unit` where it is known (1 for
+    counted electrons).
 
     Returns
     -------
@@ -65,16 +66,43 @@ def estimate_noise(measurement: Measurement) -> float:
 
 def estimate_noise_unexposed(measurement: Measurement) -> float:
     """Return `estimate_noise` for the exposure 1, as `Measurement.read_noise` says it."""
-    values, mask = measurement.values, measurement.mask
-    inverse = np.ones(mask.shape)
-    if measurement.exposure is not None:
-        np.divide(1.0, measurement.exposure, out=inverse, where=mask)
+    values, added = spread_counts(measurement)
+    found = _scatter(values, measurement.mask, inverse_exposures(measurement))
+    return float(np.sqrt(max(found**2 - added, 0.0)))
+
+
+def spread_counts(measurement: Measurement) -> tuple[NDArray[np.float64], float]:
+    """Return the values, counts spread evenly over their steps, and the variance that adds at the exposure 1.
+
+    Between whole counts the median of differences would jump.
+    """
     step = _step(measurement.samples)
-    if step:
-        # Between whole counts the median of differences would jump: spread each evenly over its step.
-        values = values + np.random.default_rng(0).uniform(-step / 2, step / 2, values.shape)
-    found = _scatter(values, mask, inverse)
-    return float(np.sqrt(max(found**2 - typical_exposure(measurement) * step**2 / 12, 0.0)))
+    if not step:
+        return measurement.values, 0.0
+    spread = np.random.default_rng(0).uniform(-step / 2, step / 2, measurement.shape)
+    return measurement.values + spread, typical_exposure(measurement) * step**2 / 12
+
+
+def inverse_exposures(measurement: Measurement) -> NDArray[np.float64]:
+    """Return one over the exposures (H, W), 1 where nothing was scanned or if they are unknown."""
+    inverse = np.ones(measurement.shape)
+    if measurement.exposure is not None:
+        np.divide(1.0, measurement.exposure, out=inverse, where=measurement.mask)
+    return inverse
+
+
+def triples(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return where three pixels in a row are in a mask, (H, W - 2)."""
+    return mask[:, :-2] & mask[:, 1:-1] & mask[:, 2:]
+
+
+def near_pairs(positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Return pairs of samples, each with its nearest ones, as their numbers and squared distances."""
+    queried = positions[:: max(1, len(positions) // _MOST_SAMPLES)]
+    count = min(_NEIGHBOURS + 1, len(positions))
+    distances, neighbours = (np.asarray(found) for found in KDTree(positions).query(queried, k=count))
+    own = np.repeat(np.arange(len(positions))[:: max(1, len(positions) // _MOST_SAMPLES)], count - 1)
+    return own, np.ravel(neighbours[:, 1:]), np.square(np.ravel(distances[:, 1:]), dtype=np.float64)
 
 
 def _step(samples: NDArray[np.float64]) -> float:
@@ -90,11 +118,11 @@ def _step(samples: NDArray[np.float64]) -> float:
 
 def _scatter(values: NDArray[np.float64], mask: NDArray[np.bool_], inverse: NDArray[np.float64]) -> float:
     """Return the standard deviation of the noise of the values under a mask, over the root of the inverse exposures."""
-    triples = mask[:, :-2] & mask[:, 1:-1] & mask[:, 2:]
-    if np.count_nonzero(triples) >= _ENOUGH:
+    at = triples(mask)
+    if np.count_nonzero(at) >= _ENOUGH:
         second = values[:, :-2] - 2 * values[:, 1:-1] + values[:, 2:]
         spread = inverse[:, :-2] + 4 * inverse[:, 1:-1] + inverse[:, 2:]
-        return _robust_sigma(second[triples] / np.sqrt(spread[triples]))
+        return _robust_sigma(second[at] / np.sqrt(spread[at]))
     positions = np.argwhere(mask)
     if len(positions) < 3:
         return 0.0
@@ -125,18 +153,13 @@ def exposure_weights(measurement: Measurement) -> NDArray[np.float64]:
 
 def _nugget(positions: NDArray[np.int64], samples: NDArray[np.float64], inverse: NDArray[np.float64]) -> float:
     """Return the square root of the variogram at distance 0, differences being those of the exposure 1."""
-    queried = positions[:: max(1, len(positions) // _MOST_SAMPLES)]
-    count = min(_NEIGHBOURS + 1, len(positions))
-    distances, neighbours = (np.asarray(found) for found in KDTree(positions).query(queried, k=count))
-    own = np.repeat(np.arange(len(positions))[:: max(1, len(positions) // _MOST_SAMPLES)], count - 1)
-    other = np.ravel(neighbours[:, 1:])
-    squared = np.ravel(distances[:, 1:]) ** 2
+    own, other, squared = near_pairs(positions)
     half = (samples[own] - samples[other]) / np.sqrt(inverse[own] + inverse[other])
     # Both of a pair count each other as neighbours: about half of the pairs are independent.
     bins = min(_MOST_BINS, len(half) // (2 * _FEWEST_PAIRS))
     if bins < 2:
-        nearest = np.ravel(distances[:, 1:]) <= distances[:, 1].max()
-        return _robust_sigma(half[nearest])
+        nearest = squared.reshape(-1, min(_NEIGHBOURS, len(positions) - 1))[:, 0]
+        return _robust_sigma(half[squared <= nearest.max()])
     order = np.argsort(squared, kind="stable")
     gamma = np.array([_robust_sigma(part) ** 2 for part in np.array_split(half[order], bins)])
     distance = np.array([np.sqrt(part.mean()) for part in np.array_split(squared[order], bins)])

@@ -10,6 +10,7 @@ from cs_recon import reconstruct
 from cs_recon.adapt_data import HeldOutScans
 from cs_recon.batch import make_batch
 from cs_recon.noise import estimate_noise, estimate_noise_unexposed
+from cs_recon.noise_levels import with_noise
 from cs_recon.noise_models import (
     batch_variance,
     generalised_anscombe,
@@ -157,7 +158,8 @@ class TestUnknownNoiseWithExposures:
         exposure = np.where(np.arange(48) < 30, 1.0, 4.0) * np.ones((48, 1))
         scan = self.told(exposure)
         batch = make_batch([scan], multiple=1)
-        expected = estimate_noise(scan) / np.sqrt(exposure)
+        signal = (batch.x0[0, 0].double() * batch.scale[0, 0] + batch.offset[0, 0]).numpy()
+        expected = with_noise(scan).noise_sigma(signal) / np.sqrt(exposure)
         found = (batch.sigma[0, 0].double() * batch.scale[0, 0]).numpy()
         np.testing.assert_allclose(found[scan.mask], expected[scan.mask], rtol=1e-5)
         variance = batch_variance([scan], batch, batch.x0)
