@@ -115,6 +115,8 @@ def mean_displacement_sd(
     if instances.masks is not None:
         outer, inner = mask_areas(instances, [special.ndtr(-1.0), special.ndtr(1.0)]).T
         of_masks = pixel**2 * (outer - inner) / (2 * perimeter)
+        # Where no outline of 0.84 exists, all that is within the other one is unsure.
+        of_masks = np.where(inner > 0, of_masks, np.maximum(of_masks, pixel * np.sqrt(outer / np.pi) / 2))
     variance = own**2 * kept + COMMON_SHARE * np.maximum(own, of_masks) ** 2
     variance += counted * (PIXEL_COUNT_VARIANCE * pixel**3 / perimeter)
     return np.minimum(np.sqrt(variance), radius)

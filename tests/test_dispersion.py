@@ -217,6 +217,24 @@ def test_global_envelope_is_left_if_and_only_if_p_is_small():
     assert np.isnan([*low, *high, p]).all()
 
 
+@pytest.mark.parametrize("alpha", [0.0, 1.0, np.nan])
+def test_an_alpha_that_is_no_probability(alpha):
+    with pytest.raises(InputError, match="alpha is"):
+        global_envelope(np.zeros(4), np.ones((19, 4)), alpha)
+
+
+@pytest.mark.parametrize(
+    ("n", "spread", "coverage"), [(20, 0.8, 0.4), (60, 0.8, 0.15), (5, 0.8, 0.4), (400, 0.0, 0.45)]
+)
+def test_disks_of_very_different_sizes_find_room(n, spread, coverage):
+    """A few large ones by chance more would leave none."""
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        radii = np.exp(spread * rng.normal(size=n))
+        side = np.sqrt(np.pi * np.square(radii).sum() / coverage)
+        assert len(hard_core_points(radii, Window(side, side), rng)) == n
+
+
 def test_a_distance_where_curves_hardly_vary_does_not_decide():
     """There a hundred of its own standard deviations are a ten-thousandth of those elsewhere."""
     curves = np.random.default_rng(8).normal(size=(99, 10))
@@ -236,6 +254,18 @@ def test_distances_to_the_border_of_a_mask_of_long_pixels(side):
     at = np.array([[15.5, 15.5 * side], [28.5, 15.5 * side], [15.5, 0.5 * side], [15.5, 2.5 * side]])
     expected = [14.5, 1.5, 0.5 * side, min(2.5 * side, 14.5)]
     np.testing.assert_allclose(window.border_distances(at), expected, atol=0.25)
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 4])
+def test_the_inner_part_of_a_mask_of_long_pixels_is_that_of_its_rectangle(side):
+    mask = np.ones((48, 48 // side), bool)
+    mask[24, 24 // side] = False
+    deep, corner = Window(48.0, 48.0, mask).inner(2.0)
+    centres = (np.argwhere(np.ones_like(mask))[:, ::-1] + 0.5) * (side, 1)
+    expected = (Window(48.0, 48.0).border_distances(centres) >= 2) & (np.hypot(*(centres - (24.5, 24.5)).T) > 6)
+    away = np.hypot(*(centres - (24.5, 24.5)).T) > 6
+    assert corner == (0, 0)
+    np.testing.assert_array_equal(deep.mask.ravel()[away], expected[away])
 
 
 def test_disks_find_room_in_a_small_part_of_a_mask():

@@ -298,7 +298,7 @@ def test_particles_that_the_frame_cuts_make_neither_density_nor_alarms(given):
             found = dispersion(labels, envelopes=39, rng=rng)
         elif given == "mask":
             seen = measure(relabel_sequential(labels * mask)[0])
-            inside = mask[tuple(np.rint(seen[["y", "x"]].to_numpy()).astype(int).T)]
+            inside = mask[tuple((seen[["y", "x"]].to_numpy() + 0.5).astype(int).T)]
             found = dispersion(seen[inside], window=mask, envelopes=39, rng=rng)
         else:
             columns = list(table) if given == "whole ones" else ["x", "y", "equivalent_diameter_px"]

@@ -202,6 +202,22 @@ def test_who_tells_the_drift_changes_from_step_to_step():
     np.testing.assert_allclose(np.mean(msd, axis=0), PIXEL_NM**2 * 2 * np.arange(1, 5) + 4 * noise, rtol=0.03)
 
 
+def test_a_part_of_the_particles_knows_the_frames_that_it_was_overlooked_in():
+    """One particle alone: its table has no frame 2, in which it was overlooked, but the step over it is none."""
+    rng = np.random.default_rng(8)
+    tracks = movie_of(brownian(rng, n=4, frames=6))
+    table = tracks.table[(tracks.table["particle"] > 0) | (tracks.table["frame"] != 2)]
+    still = without_drift(Tracks(table, tracks.events, PIXEL_NM, INTERVAL_S))
+    alone = Tracks(still.table[still.table["particle"] == 0], still.events, PIXEL_NM, INTERVAL_S)
+    every = mean_squared_displacement(still, per_track=True)
+    every = every[every["particle"] == 0]
+    found = mean_squared_displacement(alone, per_track=True)
+    assert found["lag"].tolist() == every["lag"].tolist() == [1, 2]
+    assert found["n"].tolist() == every["n"].tolist() == [3, 1]
+    # Over one step nothing hangs on the others; over two, who told both is known of all alone.
+    assert found["msd_nm2"].iloc[0] == pytest.approx(every["msd_nm2"].iloc[0])
+
+
 def test_displacements_over_several_steps_by_hand():
     """Three particles of which the third is overlooked in the third of four frames."""
     x = {0: [0.0, 3.0, 4.0, 8.0], 1: [0.0, 1.0, 5.0, 7.0], 2: [0.0, 2.0, np.nan, 6.0]}

@@ -20,6 +20,8 @@ TRIES = 2000
 """Places tried for one disk."""
 DENSEST = 0.45
 """Coverage of the arrangement at most: random placing jams at 0.547, and takes ever longer before."""
+ARRANGEMENTS = 10
+"""How often one is tried before there is no room."""
 SHIFTS = 1000
 """Places tried for the window on a larger arrangement, to find one with as many centres as asked for."""
 BEYOND = 4.0
@@ -51,7 +53,7 @@ def hard_core_points(radii: NDArray, window: Window, rng: np.random.Generator) -
     Raises
     ------
     InputError
-        If the disks find no room, above a coverage of about half.
+        If the disks find no room, above a coverage of about 0.45.
 
     Examples
     --------
@@ -65,16 +67,20 @@ def hard_core_points(radii: NDArray, window: Window, rng: np.random.Generator) -
     corner, extent = window.bounds
     width, height = (length + BEYOND * float(sizes.max()) for length in extent)
     density = min(sizes.size / window.area, DENSEST / (np.pi * float(np.square(sizes).mean())))
-    everywhere = arranged(rng.choice(sizes, max(round(density * width * height), sizes.size)), width, height, rng)
-    for _ in range(SHIFTS if len(everywhere) else 0):
-        moved = (everywhere + rng.random(2) * (width, height)) % (width, height) + corner
-        inside = moved[window.contains(moved)]
-        if abs(len(inside) - sizes.size) <= sizes.size // 1000:
-            return inside
+    copies, rest = divmod(max(round(density * width * height), sizes.size), sizes.size)
+    for _ in range(ARRANGEMENTS):
+        # Every radius as often as any other: a few large ones more would take all the room.
+        more = np.concatenate([np.tile(sizes, copies), rng.choice(sizes, rest, replace=False)])
+        everywhere = arranged(more, width, height, rng)
+        for _ in range(SHIFTS if len(everywhere) else 0):
+            moved = (everywhere + rng.random(2) * (width, height)) % (width, height) + corner
+            inside = moved[window.contains(moved)]
+            if abs(len(inside) - sizes.size) <= sizes.size // 1000:
+                return inside
     covered = np.pi * np.square(sizes).sum() / window.area
     raise InputError(
         f"{sizes.size} particles cover {covered:.0%} of the window, and no room was found for as many at random "
-        "without overlap; expected less than about half: compare with fewer, or with no envelopes (0)"
+        "without overlap; expected less than about 45 %: compare with fewer, or with no envelopes (0)"
     )
 
 
@@ -190,6 +196,8 @@ def global_envelope(
     >>> global_envelope(curves[0] + 9, curves)[2]
     0.01
     """
+    if not 0 < alpha < 1:
+        raise InputError(f"alpha is {alpha!r}; expected a probability above 0 and below 1, e.g. 0.05")
     every = np.vstack([observed, simulated])
     used = np.isfinite(every).all(axis=0)
     low, high = np.full(used.size, np.nan), np.full(used.size, np.nan)

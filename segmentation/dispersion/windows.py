@@ -83,8 +83,14 @@ class Window:
         if self.mask is None:
             width, height = self.width - 2 * margin, self.height - 2 * margin
             return (Window(width, height), (margin, margin)) if min(width, height) > 0 else None
-        distance = np.asarray(ndimage.distance_transform_edt(np.pad(self.mask, 1), sampling=self._pixel))[1:-1, 1:-1]
-        deep = self.mask & (distance - max(self._pixel) / 2 >= margin)
+        distance, sides = self._edt
+        distance = distance[1:-1, 1:-1]
+        for axis in (0, 1):  # of the parts of a long pixel the middle one, or the mean of the two
+            parts = round(self._pixel[axis] / sides[axis])
+            ranks = np.arange(0, distance.shape[axis], parts)
+            first, second = (np.take(distance, ranks + middle, axis) for middle in ((parts - 1) // 2, parts // 2))
+            distance = (first + second) / 2
+        deep = self.mask & (distance >= margin)
         return (Window(self.width, self.height, deep), (0.0, 0.0)) if deep.any() else None
 
     def contains(self, points: NDArray) -> NDArray[np.bool_]:

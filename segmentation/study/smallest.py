@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from segmentation.study.bootstrap import bootstrap_widening
-from simulate.errors import InputError
+from simulate.errors import InputError, check_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,6 +56,9 @@ def smallest_found(
     """
     if not 0 < share < 1:
         raise InputError(f"share is {share:g}; expected a share of the particles between 0 and 1, e.g. 0.5")
+    if not 0 < level < 1:
+        raise InputError(f"level is {level:g}; expected a probability between 0 and 1, e.g. 0.95")
+    check_count(n_boots, "n_boots", 2)
     generator = np.random.default_rng(rng)
     good: Any = rows[(rows["error"] == "") & (rows["n_true"] > 0)]
     found = []

@@ -15,7 +15,7 @@ from simulate.errors import InputError, check_count, check_kind, check_within, p
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-DRIFT_PARTICLES = "drift_particles"
+DRIFT_PARTICLES, DRIFT_FROM = "drift_particles", "drift_from"
 MEDIAN_VARIANCE = (1.0, 0.5, 0.4487, 0.2982)
 """Of the median of 1 to 4 normal numbers of variance 1; of more by a formula that is within 2 %."""
 
@@ -51,14 +51,16 @@ def without_drift(tracks: Tracks) -> Tracks:
     share :math:`1 - 2/N + v_N` of the variance is left, with :math:`v_N` the variance of the median of N normal numbers
     (nothing of one particle's, half of two's). Of the covariance of a particle's steps into frames k and l, which N and
     M particles tell and C of those both, it is about :math:`1 - 1/N - 1/M + C/(N M)`: what is linear in the median is
-    the mean. The column ``drift_particles`` holds the N of the step into each frame (0 of the first), by which
-    `diffusion` and `mean_squared_displacement` undo it.
+    the mean. The column ``drift_particles`` holds the N of the step into each frame (0 of the first), and
+    ``drift_from`` the frame it came from, by which `diffusion` and `mean_squared_displacement` undo it, of a part of
+    the particles too.
     """
     common, table = _drift(tracks), tracks.table.copy()
     place = np.searchsorted(common["frame"].to_numpy(), table["frame"].to_numpy())
     for name in ("x", "y"):
         table[name] = table[name].to_numpy(float) - common[name].to_numpy()[place]
     table[DRIFT_PARTICLES] = common[DRIFT_PARTICLES].to_numpy()[place]
+    table[DRIFT_FROM] = common["frame"].to_numpy()[np.maximum(place - 1, 0)]
     return Tracks(table, tracks.events, tracks.pixel_size_nm, tracks.frame_interval_s)
 
 
@@ -253,11 +255,11 @@ def _physical(tracks: Tracks) -> tuple[_Paths, str]:
     _, particle, place, order = _in_order(table)
     points = table[["x", "y"]].to_numpy(float)[order] * (cols, rows)
     new = np.append(True, np.diff(particle) != 0)[: len(order)]
-    told = np.full(len(order), np.inf)
-    if DRIFT_PARTICLES in tracks.table:
+    told, frame = np.full(len(order), np.inf), table["frame"].to_numpy()[order]
+    if {DRIFT_PARTICLES, DRIFT_FROM} <= set(tracks.table):
         told = tracks.table[DRIFT_PARTICLES].to_numpy(float)[order]
-        new |= np.append(True, np.diff(place) != 1)[: len(order)] | (told < 2)
-    frame = table["frame"].to_numpy()[order]
+        before = tracks.table[DRIFT_FROM].to_numpy()[order]
+        new |= np.append(True, frame[:-1] != before[1:])[: len(order)] | (told < 2)
     return _Paths(frame, particle, points, new.cumsum(), told, place), "px" if tracks.pixel_size_nm is None else "nm"
 
 
