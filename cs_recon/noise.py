@@ -96,6 +96,11 @@ def triples(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return mask[:, :-2] & mask[:, 1:-1] & mask[:, 2:]
 
 
+def triple_sums(values: NDArray, weights: tuple[float, float, float]) -> NDArray[np.float64]:
+    """Return weighted sums of three values in a row, (H, W - 2)."""
+    return weights[0] * values[:, :-2] + weights[1] * values[:, 1:-1] + weights[2] * values[:, 2:]
+
+
 def near_pairs(positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Return pairs of samples, each with its nearest ones, as their numbers and squared distances."""
     queried = positions[:: max(1, len(positions) // _MOST_SAMPLES)]
@@ -120,8 +125,7 @@ def _scatter(values: NDArray[np.float64], mask: NDArray[np.bool_], inverse: NDAr
     """Return the standard deviation of the noise of the values under a mask, over the root of the inverse exposures."""
     at = triples(mask)
     if np.count_nonzero(at) >= _ENOUGH:
-        second = values[:, :-2] - 2 * values[:, 1:-1] + values[:, 2:]
-        spread = inverse[:, :-2] + 4 * inverse[:, 1:-1] + inverse[:, 2:]
+        second, spread = triple_sums(values, (1, -2, 1)), triple_sums(inverse, (1, 4, 1))
         return _robust_sigma(second[at] / np.sqrt(spread[at]))
     positions = np.argwhere(mask)
     if len(positions) < 3:

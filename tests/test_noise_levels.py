@@ -80,6 +80,45 @@ def test_structure_and_read_noise_do_not_pass_for_counts(ratio, sigma):
     assert told.noise_sigma(frame.max()) == pytest.approx(sigma, abs=0.35 if sigma else 0.03 * np.ptp(frame))
 
 
+def bright_things(kind, size, rng):
+    """Spots of a Gaussian, disks, or disks of fringes, over an even background; sigma 1."""
+    y, x = np.mgrid[:SIDE, :SIDE]
+    frame = np.full((SIDE, SIDE), 5.0)
+    turn = rng.uniform(0, np.pi)
+    for row, col in rng.uniform(20, SIDE - 20, (8 if kind == "fringes" else 80, 2)):
+        away = np.hypot(y - row, x - col)
+        if kind == "spots":
+            frame += 50 * np.exp(-(away**2) / 2 / size**2)
+        elif kind == "disks":
+            frame = np.maximum(frame, 5 + 50 * np.clip(size - away + 0.5, 0, 1))
+        else:
+            wave = 47 + 37 * np.cos(2 * np.pi * (y * np.sin(turn) + x * np.cos(turn)) / size)
+            frame = np.where(away < 20, wave, frame)
+    return frame + rng.normal(0, 1, frame.shape)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.3, 0.1, 0.05])
+@pytest.mark.parametrize(
+    ("kind", "size"), [("spots", 1.0), ("spots", 1.5), ("disks", 5.0), ("fringes", 2.5), ("fringes", 3.5)]
+)
+def test_small_bright_things_do_not_pass_for_counts(kind, size, ratio):
+    """Their own neighbours differ by more than noise: it was ten times too much."""
+    found = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        frame = bright_things(kind, size, rng)
+        found.append(float(with_noise(Measurement(frame, rng.random(frame.shape) < ratio)).noise_sigma(45)))
+    assert np.median(found) < 1.5
+
+
+def test_hot_pixels_do_not_set_the_noise_of_all():
+    rng, frame = np.random.default_rng(0), spheres(3, vacuum=20.0)
+    frame = np.where(rng.random(frame.shape) < 0.01, 400.0, frame + rng.normal(0, 1, frame.shape))
+    for ratio in (1.0, 0.2):
+        told = with_noise(Measurement(frame, rng.random(frame.shape) < ratio))
+        assert told.noise_sigma(40) < 2
+
+
 def test_even_frames_are_told_as_before():
     """A fair film under particles: of the commonest level everything is known."""
     scene = make_scene(SceneConfig(shape=(128, 128), n_particles=8, diameter_nm=16), rng=1).frame
