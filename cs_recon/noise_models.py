@@ -132,6 +132,36 @@ def inverse_generalised_anscombe(
     return black_level + torch.where(stabilised > means[-1], closed, tabled) / gain
 
 
+def stabilised_above(
+    values: Tensor, counts_per_unit: float, black_level: float = 0.0, read_noise: float = 0.0
+) -> Tensor:
+    """Return `generalised_anscombe`, continued as a straight line below the black level.
+
+    For noise that grows above a level and is the read noise everywhere below it, as `noise_levels.with_noise` finds it.
+
+    Examples
+    --------
+    >>> found = stabilised_above(torch.tensor([-5.0, 0.0, 5.0]), 1.0, read_noise=1.0)
+    >>> [round(float(value), 2) for value in found]
+    [-1.92, 2.35, 5.05]
+    """
+    gain, spread = _electrons(counts_per_unit, black_level, read_noise)
+    root = (0.375 + spread**2) ** 0.5
+    below = (gain * (values - black_level)).clamp(max=0)
+    return generalised_anscombe(values.clamp(min=black_level), counts_per_unit, black_level, read_noise) + below / root
+
+
+def inverse_stabilised_above(
+    stabilised: Tensor, counts_per_unit: float, black_level: float = 0.0, read_noise: float = 0.0
+) -> Tensor:
+    """Return the signal of `stabilised_above`, above the black level by the exact unbiased inverse."""
+    gain, spread = _electrons(counts_per_unit, black_level, read_noise)
+    root = (0.375 + spread**2) ** 0.5
+    above = inverse_generalised_anscombe(stabilised, counts_per_unit, black_level, read_noise)
+    below = black_level + (stabilised - 2 * root) * root / gain
+    return torch.where(stabilised < 2 * root, below, above.clamp(min=black_level))
+
+
 def _electrons(counts_per_unit: float, black_level: float, read_noise: float) -> tuple[float, float]:
     gain = check_positive(counts_per_unit, "counts_per_unit")
     check_within(black_level, "black_level", -np.inf)

@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from cs_recon import reconstruct
 from cs_recon.batch import make_batch
 from cs_recon.noise import estimate_noise_unexposed
 from cs_recon.noise_levels import with_noise
+from cs_recon.noise_models import inverse_stabilised_above, stabilised_above
 from simulate import Measurement, SceneConfig, make_scene, measure, scan_path
 
 SIDE = 256
@@ -146,6 +148,32 @@ def test_particles_over_vacuum_are_seen_nearly_as_well_as_if_counts_were_told(ra
     ]
     lost, before = 10 * np.log10(np.array(errors[1:]) / errors[0])
     assert lost < within_db < before
+
+
+@pytest.mark.parametrize("counts", [5.0, 20.0])
+def test_a_full_scan_of_untold_counts_is_denoised_nearly_as_well_as_one_of_told_ones(counts):
+    """By one noise for all, BM3D left that of the particles in: 9 dB worse."""
+    frame = spheres(6, height=counts, vacuum=0.01 * counts)[:128, :128]
+    scan = Measurement(np.random.default_rng(0).poisson(frame), np.ones(frame.shape, bool))
+    told, found = (reconstruct(one, "full-scan", device="cpu") for one in (replace(scan, counts_per_unit=1.0), scan))
+    assert found.info["stabilised"]
+    lost = 10 * np.log10(np.mean((found.image - frame) ** 2) / np.mean((told.image - frame) ** 2))
+    assert lost < 2
+
+
+@pytest.mark.parametrize("read_noise", [0.0, 0.5, 4.0])
+def test_what_is_stabilised_above_a_level_is_straight_below_it_and_comes_back(read_noise):
+    arguments = 2.0, 7.0, read_noise
+    values = torch.linspace(-20, 60, 801, dtype=torch.float64)
+    there = stabilised_above(values, *arguments)
+    steps = there.diff()
+    assert (steps > 0).all()
+    assert steps.max() < 1.02 * steps[0]
+    back = inverse_stabilised_above(there, *arguments)
+    torch.testing.assert_close(back[values < 6.5], values[values < 6.5])
+    assert (back - values).abs().max() < 0.6  # the unbiased inverse is not the algebraic one
+    noisy = 40 + torch.from_numpy(np.random.default_rng(0).normal(0, (33 / 2 + read_noise**2) ** 0.5, 200_000))
+    assert stabilised_above(noisy, *arguments).std() == pytest.approx(1, abs=0.03)
 
 
 def test_the_map_of_a_batch_is_by_level():

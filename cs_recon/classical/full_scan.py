@@ -11,8 +11,14 @@ from cs_recon.batch import make_batch
 from cs_recon.classical.block_matching import bm3d
 from cs_recon.classical.gaussian_process import regress
 from cs_recon.device import pick_device
-from cs_recon.noise import estimate_noise, usual_exposures
-from cs_recon.noise_models import generalised_anscombe, inverse_generalised_anscombe
+from cs_recon.noise import usual_exposures
+from cs_recon.noise_levels import with_noise
+from cs_recon.noise_models import (
+    generalised_anscombe,
+    inverse_generalised_anscombe,
+    inverse_stabilised_above,
+    stabilised_above,
+)
 from cs_recon.reconstruction import Reconstruction, register_each, result
 from simulate.errors import check_positive
 
@@ -28,8 +34,8 @@ def full_scan_denoise(measurement: Measurement, *, device: str = "auto", noise: 
 
     Counts are stabilised to noise of variance 1 by the generalised Anscombe transformation, denoised by BM3D and
     brought back by the exact unbiased inverse. Without counts the noise is taken for Gaussian, of the standard
-    deviation that the measurement knows or that is estimated from its values. Exposures that differ from pixel to pixel
-    count by their harmonic mean.
+    deviation that the measurement knows; if it knows none, it is estimated by level (`noise_levels.with_noise`) and
+    stabilised alike. Exposures that differ from pixel to pixel count by their harmonic mean.
 
     It is meant for full scans. Pixels that were not scanned are filled first by the posterior mean of a Gaussian
     process, which is smooth where the samples are noisy, so that on a sparse scan this is no more than that method with
@@ -42,8 +48,9 @@ def full_scan_denoise(measurement: Measurement, *, device: str = "auto", noise: 
     device : {"auto", "cpu", "cuda"}
         Where to compute.
     noise : float, optional
-        Standard deviation of the noise that BM3D removes: in the unit of the values, or, where the counts are known, in
-        units of the stabilised noise, which is 1.
+        Standard deviation of the noise that BM3D removes: in the unit of the values, everywhere the same, or, where the
+        counts are known, in units of the stabilised noise, which is 1. Of noise estimated by level,
+        ``info["noise"]`` tells that of the commonest level.
 
     References
     ----------
@@ -64,22 +71,27 @@ def full_scan_denoise(measurement: Measurement, *, device: str = "auto", noise: 
     batch = make_batch([measurement], multiple=1, device=pick_device(device))
     # The variance of a value goes with one over its exposure: so does the exposure that stands for all.
     exposure = float(1 / np.mean(1 / usual_exposures(measurement)))
-    counts, read_noise = measurement.counts_per_unit, measurement.read_noise / exposure**0.5
-    arguments = None if counts is None else (counts * exposure, measurement.black_level, read_noise)
+    known = with_noise(measurement)
+    read_noise = known.read_noise / exposure**0.5
+    by_level = measurement.counts_per_unit is None and noise is None
+    counts = known.counts_per_unit if by_level else measurement.counts_per_unit
+    arguments = None if counts is None else (counts * exposure, known.black_level, read_noise)
+    forward = stabilised_above if by_level else generalised_anscombe
+    back = inverse_stabilised_above if by_level else inverse_generalised_anscombe
     with torch.inference_mode():
         image = batch.y
         if not measurement.mask.all():
             image = torch.where(batch.scan.mask > 0, batch.y, regress([measurement], batch).mean)
         if arguments is None:
-            known = read_noise if measurement.noise_is_known else estimate_noise(measurement)
-            removed = known if noise is None else noise
+            removed = read_noise if noise is None else noise
             sigma = max(removed / float(batch.scale), SMALLEST_NOISE)
             denoised = batch.denormalise(bm3d(image, torch.full_like(batch.noise, sigma)))
         else:
-            removed = sigma = 1.0 if noise is None else noise
-            stabilised = generalised_anscombe(batch.denormalise(image), *arguments)
+            sigma = 1.0 if noise is None else noise
+            removed = read_noise if by_level else sigma
+            stabilised = forward(batch.denormalise(image), *arguments)
             centre = stabilised.mean()
             clean = bm3d((stabilised - centre).float(), torch.full_like(batch.noise, sigma)).double() + centre
-            denoised = inverse_generalised_anscombe(clean, *arguments)
+            denoised = back(clean, *arguments)
     info = {"noise": removed, "stabilised": arguments is not None, "filled": 1 - measurement.ratio}
     return result(measurement, denoised[0, 0].cpu().numpy(), "full-scan", info=info)
