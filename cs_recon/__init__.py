@@ -5,6 +5,7 @@ from cs_recon.io import read, read_frames, write_hspy, write_image, write_sparse
 from cs_recon.learned import load_network
 from cs_recon.metrics import psnr, ssim
 from cs_recon.noise import estimate_noise
+from cs_recon.noise_levels import with_noise
 from cs_recon.operator import MaskedScan
 from cs_recon.reconstruction import Reconstruction, Reconstructor, reconstruct, reconstructors
 from cs_recon.temporal import reconstruct_movie
@@ -29,6 +30,7 @@ __all__ = [
     "reconstruct_movie",
     "reconstructors",
     "ssim",
+    "with_noise",
     "write_hspy",
     "write_image",
     "write_sparse",
