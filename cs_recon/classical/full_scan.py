@@ -68,10 +68,10 @@ def full_scan_denoise(measurement: Measurement, *, device: str = "auto", noise: 
     """
     if noise is not None:
         check_positive(noise, "noise")
-    batch = make_batch([measurement], multiple=1, device=pick_device(device))
+    known = with_noise(measurement)
+    batch = make_batch([known], multiple=1, device=pick_device(device))
     # The variance of a value goes with one over its exposure: so does the exposure that stands for all.
     exposure = float(1 / np.mean(1 / usual_exposures(measurement)))
-    known = with_noise(measurement)
     read_noise = known.read_noise / exposure**0.5
     by_level = measurement.counts_per_unit is None and noise is None
     counts = known.counts_per_unit if by_level else measurement.counts_per_unit

@@ -72,8 +72,8 @@ class Dispersion:
         within the margin); `edge_margin`, the largest radius, nearer than which to the border a particle may be cut or
         was left out, so that centres there tell nothing (at most a quarter of the window's shorter side; 0 where fewer
         than two particles lie deeper); means of the nearest distances; `clark_evans` of the particles within the
-        margin, its `_z` and `_p`; means of
-        `coordination` and `psi6` and the coefficient of variation of the Voronoi area over cells away from the border;
+        margin, its `_z` and `_p`; means of `coordination` and `psi6` and the coefficient of variation of the Voronoi
+        area over cells away from the border;
         numbers of `contacts`, network `components`, `clusters` and the share of particles `clustered`;
         `fractal_dimension`, its `_error` and the fitted `fractal_prefactor` over whole agglomerates of at least three;
         `hard_core_p_L`, `_g`, `_G`, `_F`: p values of the global tests against placement at random without overlap

@@ -284,19 +284,18 @@ class _Paths:
         linked = np.append(False, np.diff(self.run) == 0)
         late = np.flatnonzero(linked[back:] & (self.run[back:] == self.run[: n - back]) & linked[: n - back]) + back
         early = late - back
-        share = _share_left(self.told[late]) if back == 0 else self._share(linked, late, early)
+        share = _share_left(self.told[late]) if back == 0 else self._share(back, linked, late)
         steps = np.diff(self.points, axis=0, prepend=0.0)
         lacking[late] = (steps[late] * steps[early]).sum(axis=1) * (1 / share - 1)
         return lacking
 
-    def _share(self, linked: NDArray[np.bool_], late: NDArray, early: NDArray) -> NDArray[np.float64]:
-        """Return the share of the covariance of the steps into two rows each that the drift left."""
+    def _share(self, back: int, linked: NDArray[np.bool_], late: NDArray) -> NDArray[np.float64]:
+        """Return the share that the drift left of the covariance of the steps into rows and `back` rows before them."""
         frames = int(self.place.max()) + 1
         keys = np.unique(self.particle, return_inverse=True)[1] * frames + self.place
-        back = late[0] - early[0] if len(late) else 1
         there = linked & np.isin(keys - back, keys[linked]) & (self.place >= back)
         # Of a part of the particles, the share of those seen in both stands for that of all.
         steps, common = (np.bincount(self.place[which], minlength=frames) for which in (linked, there))
         both = (common / np.maximum(steps, 1))[self.place[late]] * self.told[late]
-        first, second = self.told[early], self.told[late]
+        first, second = self.told[late - back], self.told[late]
         return 1 - 1 / first - 1 / second + both / (first * second)
