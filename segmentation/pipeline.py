@@ -146,6 +146,8 @@ def adaptive_measure(
     noise_rng: np.random.Generator | int | None = None,
     dwell_us: float = 10.0,
     hardware: ScanHardware | None = None,
+    device: str = "auto",
+    recon_options: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Measurement:
     """Scan a frame in passes, each but the first where the reconstruction of the samples so far is least sure.
@@ -162,6 +164,10 @@ def adaptive_measure(
         As for `simulate.adaptive_scan`.
     rng, noise_rng : numpy.random.Generator or int, optional
         Sources of randomness of the positions and of the noise.
+    device : {"auto", "cpu", "cuda"}
+        Where to reconstruct between the passes.
+    recon_options : dict, optional
+        Options of the reconstruction: ``{"preset": "fast"}`` has the sample wait less.
     **options
         For `simulate.measure`: the dose.
 
@@ -180,7 +186,7 @@ def adaptive_measure(
     shape = frame.shape if isinstance(frame, Measurement) else np.shape(frame)
 
     def sigma(scan: Measurement) -> NDArray[np.float32]:
-        unsure = reconstruct(scan, recon).sigma
+        unsure = reconstruct(scan, recon, device=device, **(recon_options or {})).sigma
         if unsure is None:
             raise InputError(f"method {recon!r} gives no sigma to adapt to; expected a learned one: 'unrolled-ista'")
         return unsure

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from cs_recon import reconstruct, write_image
+from segmentation.cli.main import main
 from segmentation.pipeline import adaptive_measure
 from simulate import InputError, SceneConfig, adaptive_scan, make_scene, measure, scan_path
 from simulate.schemes import refine_positions
@@ -55,6 +57,23 @@ def test_the_reconstructions_sigma_leads_the_scan():
     assert first.mask[bright].mean() > 1.3 * first.mask[~bright].mean()
     with pytest.raises(InputError, match="gives no sigma"):
         adaptive_measure(FRAME, 0.2, recon="linear", rng=0)
+
+
+def test_the_guide_runs_as_told(monkeypatch, tmp_path):
+    """On a machine with a GPU, `--device cpu` is for the passes of an adaptive scan too."""
+    told = []
+
+    def recorded(scan, recon, **options):
+        told.append(options)
+        return reconstruct(scan, recon, **options)
+
+    monkeypatch.setattr("segmentation.pipeline.reconstruct", recorded)
+    adaptive_measure(FRAME, 0.2, n_passes=2, peak_counts=50, rng=0, device="cpu", recon_options={"preset": "fast"})
+    assert told == [{"device": "cpu", "preset": "fast"}]
+    write_image(tmp_path / "frame.tif", FRAME)
+    sparse = ["--ratio", "0.2", "--scheme", "adaptive", "--device", "cpu", "--out", str(tmp_path)]
+    assert main(["reconstruct", str(tmp_path / "frame.tif"), "--recon", "linear", *sparse]) == 0
+    assert told[1:] == [{"device": "cpu"}] * 2
 
 
 def test_the_scheme_takes_the_doubt_as_its_prior():

@@ -38,11 +38,10 @@ def scans_of(options: argparse.Namespace, failed: dict[str, str] | None = None) 
     if failed is not None:
         check_rng(options.seed)
         return (
-            _sub_sample(frame, scheme, ratio, options.peak_counts, *_generators_of(options.seed, frame.name))
-            for frame in frames
+            _sub_sample(frame, scheme, ratio, options, *_generators_of(options.seed, frame.name)) for frame in frames
         )
     return (
-        _sub_sample(frame, scheme, ratio, options.peak_counts, *generators)
+        _sub_sample(frame, scheme, ratio, options, *generators)
         for frame, generators in zip(frames, _generators(options.seed), strict=False)
     )
 
@@ -166,13 +165,14 @@ def _sub_sample(
     frame: Measurement,
     scheme: str,
     ratio: float,
-    peak_counts: float | None,
+    options: argparse.Namespace,
     position: np.random.Generator,
     noise: np.random.Generator,
 ) -> Measurement:
+    dose = {"peak_counts": options.peak_counts}
     if scheme == ADAPTIVE:
-        return adaptive_measure(frame, ratio, rng=position, noise_rng=noise, peak_counts=peak_counts)
-    return scan_frame(frame, scan_path(scheme, frame.shape, ratio, rng=position), peak_counts=peak_counts, rng=noise)
+        return adaptive_measure(frame, ratio, rng=position, noise_rng=noise, device=options.device, **dose)
+    return scan_frame(frame, scan_path(scheme, frame.shape, ratio, rng=position), rng=noise, **dose)
 
 
 def _generators(seed: int) -> Iterator[list[np.random.Generator]]:

@@ -81,7 +81,7 @@ def run_job(job: Job, device: str = "auto") -> list[Row]:
     first = job[0]
     try:
         frame = load_frame(first.frame)
-        done = scan_frame(frame, first.frame, first.scan)
+        done = scan_frame(frame, first.frame, first.scan, device)
         scan, shared = done.scan, dict(scan_costs(done, first.scan, frame))
         image = None
         if first.recon is not None:

@@ -31,12 +31,13 @@ class StudyScan(NamedTuple):
     brightness: float
 
 
-def scan_frame(frame: StudyFrame, spec: FrameSpec, plan: ScanPlan) -> StudyScan:
+def scan_frame(frame: StudyFrame, spec: FrameSpec, plan: ScanPlan, device: str = "auto") -> StudyScan:
     """Scan a frame as planned; the same positions for every dose, and the same noise whenever it is asked for.
 
     A plan with a `pairing` gives the full raster scan whose total dose, or frame time, is that of the scan it is paired
     with: its dwell time is shorter, and so are the counts of each sample, while the read noise of each stays. A dose
-    for which the hardware's shortest dwell time is too long is had by a dimmer beam.
+    for which the hardware's shortest dwell time is too long is had by a dimmer beam. `device` is where adaptive scans
+    are reconstructed between their passes.
 
     Raises
     ------
@@ -46,7 +47,7 @@ def scan_frame(frame: StudyFrame, spec: FrameSpec, plan: ScanPlan) -> StudyScan:
     dwell_us = float(plan.how.dwell_us_for(plan.peak_counts))
     brightness = float(plan.how.brightness(plan.peak_counts))
     if plan.scheme == ADAPTIVE:
-        scan = _adaptive(frame, spec, plan, dwell_us)
+        scan = _adaptive(frame, spec, plan, dwell_us, device)
         if not plan.pairing:
             return StudyScan(scan, brightness)
         path = scan.path
@@ -131,7 +132,7 @@ def _path(frame: StudyFrame, spec: FrameSpec, plan: ScanPlan, dwell_us: float) -
     )
 
 
-def _adaptive(frame: StudyFrame, spec: FrameSpec, plan: ScanPlan, dwell_us: float) -> Measurement:
+def _adaptive(frame: StudyFrame, spec: FrameSpec, plan: ScanPlan, dwell_us: float, device: str) -> Measurement:
     noise: dict[str, Any] = {}
     if plan.peak_counts:
         noise = {"peak_counts": plan.peak_counts, "read_noise_counts": plan.how.read_noise_counts}
@@ -142,6 +143,7 @@ def _adaptive(frame: StudyFrame, spec: FrameSpec, plan: ScanPlan, dwell_us: floa
         noise_rng=np.random.default_rng([*_seed(spec, plan), round(1e3 * plan.peak_counts)]),
         dwell_us=dwell_us,
         hardware=plan.how.scan_hardware,
+        device=device,
         distortion=Distortion() if plan.how.beam_lag else None,
         name=spec.name,
         **noise,
