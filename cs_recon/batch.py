@@ -120,24 +120,24 @@ def make_batch(
         offset = torch.tensor(offsets, dtype=torch.float64).reshape(-1, 1, 1, 1)
         scale = torch.tensor(scales, dtype=torch.float64).reshape(-1, 1, 1, 1)
     else:
-        offset, scale = like.offset.cpu(), like.scale.cpu()
+        offset, scale = like.offset, like.scale
+    offset, scale = offset.to(device), scale.to(device)
 
     def stack(arrays: Sequence[NDArray]) -> Tensor:
-        return torch.from_numpy(np.stack(arrays)[:, None])
+        return torch.from_numpy(np.stack(arrays)[:, None]).to(device)
 
     mask = stack([m.mask for m in measurements]).float()
     y = mask * ((stack([m.values for m in measurements]) - offset) / scale).float()
     weights = None
     if any(m.exposure is not None for m in measurements):
         weights = stack([exposure_weights(m) for m in measurements]).float()
-    mask, y = _pad(mask, multiple).to(device), _pad(y, multiple).to(device)
-    offset, scale = offset.to(device), scale.to(device)
+    mask, y = _pad(mask, multiple), _pad(y, multiple)
     x0 = pyramid_fill(y, mask)
     sigma = torch.cat([
         _noise_map(m, x0[i : i + 1].double() * scale[i] + offset[i], scale[i]) for i, m in enumerate(measurements)
     ]).float()  # fmt: skip
     noise = sigma.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
-    scan = MaskedScan(mask, None if weights is None else _pad(weights, multiple).to(device))
+    scan = MaskedScan(mask, None if weights is None else _pad(weights, multiple))
     return ScanBatch(y, scan, sigma, x0, noise, offset, scale, measurements[0].shape)
 
 

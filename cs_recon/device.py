@@ -1,4 +1,4 @@
-"""Which device to compute on."""
+"""Which device to compute on, and in which precision."""
 
 from __future__ import annotations
 
@@ -16,3 +16,27 @@ def pick_device(device: str) -> torch.device:
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("device is 'cuda' but torch finds no CUDA device here; use --device cpu or auto")
     return torch.device(device)
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Return whether a device computes in bfloat16 natively, twice as fast as in single precision or more."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # torch has no public way to ask a processor.
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return device.type == "cpu" and bool(torch.backends.mkldnn.is_available() and supported())
+
+
+def quick_precision(device: torch.device) -> str:
+    """Return in which precision `quick_arithmetic` computes, for provenance."""
+    return "bfloat16" if has_bfloat16(device) else "float32"
+
+
+def quick_arithmetic(device: torch.device) -> torch.autocast:
+    """Return a context in which networks compute in bfloat16 where the device does so natively, else as ever.
+
+    The networks are trained so. An image changes by 0.002 standard deviations of its samples, which costs less than
+    0.01 dB on noisy scans, up to 0.1 dB on noise-free ones of a quarter of the pixels, and half a dB where a full scan
+    without noise is known to 51 dB.
+    """
+    return torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device))

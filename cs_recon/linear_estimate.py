@@ -120,7 +120,8 @@ def _estimate(
     penalty = variance * power.mean() / power
     estimate = start
     noisy = noise >= NOISY
-    count = min(iterations, noisy_iterations) if bool(noisy.all()) else iterations
+    # Asked only where it matters: a GPU stops until it has answered.
+    count = noisy_iterations if noisy_iterations < iterations and bool(noisy.all()) else iterations
     for index, (x, _) in enumerate(islice(conjugate_gradients(scan, y, penalty, estimate), count)):
         # Scan by scan, so that the result does not depend on what else is in the batch.
         estimate = x if index < noisy_iterations else torch.where(noisy, estimate, x)

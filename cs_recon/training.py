@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from cs_recon import distributed
 from cs_recon.checkpoint import load_checkpoint, save_checkpoint
+from cs_recon.device import quick_arithmetic
 from cs_recon.training_log import TrainingLog
 from simulate.atomic import make_folder, sole_writer
 from simulate.errors import InputError, check_count, check_positive, check_within
@@ -253,7 +254,7 @@ def _step(state: _State, losses: Callable[[object], dict[str, Tensor]], batch: o
         group["lr"] = config.rate(step)
     # The detector samples its anchors from torch's global generator: tie it to the step, and leave no trace.
     forked = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=forked), torch.autocast(device.type, torch.bfloat16, enabled=_fast_bf16(device)):
+    with torch.random.fork_rng(devices=forked), quick_arithmetic(device):
         torch.manual_seed(config.seed * 1_000_003 + step + 7_919_000_003 * distributed.rank())
         parts = losses(batch)
         values = torch.stack([part.float() for part in parts.values()])
@@ -270,11 +271,6 @@ def _step(state: _State, losses: Callable[[object], dict[str, Tensor]], batch: o
     distributed.share_buffers(model)
     _average(state.averaged, model, min(config.average, (step + 1) / (step + 10)))
     return dict(zip(parts, means, strict=True))
-
-
-def _fast_bf16(device: torch.device) -> bool:
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    return device.type == "cuda" or bool(torch.backends.mkldnn.is_available() and supported())
 
 
 @torch.no_grad()

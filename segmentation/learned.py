@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from cs_recon.calibrate import SigmaCalibration
 from cs_recon.checkpoint import build
-from cs_recon.device import pick_device
+from cs_recon.device import pick_device, quick_precision
 from cs_recon.learned import UNROLLED, LoadedNetwork
 from cs_recon.reconstruction import Reconstruction
 from cs_recon.unrolled import UnrolledConfig, UnrolledISTA
@@ -154,6 +154,8 @@ def find(
     if isinstance(blank, np.ndarray) and np.ptp(blank) == 0:
         return Instances(np.zeros(blank.shape, dtype=np.int32), intensity=blank, info=info)  # pyright: ignore[reportArgumentType]
     seen = network.config.mapping
+    if seen == FEATURES and not isinstance(image, Reconstruction):
+        info["precision"] = quick_precision(target)
     with torch.inference_mode():
         whole = map_frame(image, seen, multiple=MULTIPLE, device=target, reconstructor=loaded.reconstructor)
         shape = check_shape(whole.image.shape, "image", smallest=1)

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 
 from cs_recon.batch import make_batch
+from cs_recon.device import quick_arithmetic
 from cs_recon.learned import UNROLLED, LoadedNetwork, denormalised, load_network, scan_batch
 from cs_recon.networks import UNSHUFFLE, NetworkOutput
 from cs_recon.noise import estimate_noise
@@ -262,16 +263,21 @@ def _through_network(scan: Measurement, multiple: int, device: torch.device, loa
     # A first guess of few iterations takes half of the time, and as many particles are found; the image for its own
     # sake is up to 0.06 dB better by more of them, at 5 counts a pixel.
     batch = scan_batch([scan], loaded, multiple=multiple, preset="fast")
+
+    def run(part: ScanBatch) -> NetworkOutput:
+        with quick_arithmetic(device):
+            return loaded.network(part)
+
     if scan.mask.size <= WHOLE_PIXELS:
-        return _from_features(denormalised([scan], batch, loaded.network(batch), loaded)[0], multiple, device)
-    whole = NetworkOutput(*run_tiled(loaded.network, batch, multiple=multiple), {})
+        return _from_features(denormalised([scan], batch, run(batch), loaded)[0], multiple, device)
+    whole = NetworkOutput(*run_tiled(run, batch, multiple=multiple), {})
     frame = denormalised([scan], batch, whole, loaded)[0]
     image = full_image(frame)
     seen = _mirrored(image_maps(image, frame.sigma), multiple).to(device)
 
     @torch.no_grad()
     def cut(rows: slice, cols: slice) -> Tensor:
-        return beside(seen[..., rows, cols], loaded.network(window(batch, rows, cols)).features[FEATURE_MAP][0])
+        return beside(seen[..., rows, cols], run(window(batch, rows, cols)).features[FEATURE_MAP][0].float())
 
     return Mapped(cut, (seen.shape[-2], seen.shape[-1]), image)
 

@@ -17,6 +17,14 @@ def saved(request, tmp_path):
     return path
 
 
+@pytest.fixture
+def single_precision():
+    """Networks compute alike on every processor."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cs_recon.device.has_bfloat16", lambda device: False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def scene():
     config = simulate.SceneConfig(

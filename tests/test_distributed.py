@@ -25,9 +25,9 @@ import sys, torch
 from torch import nn
 from cs_recon import distributed
 from cs_recon.training import LoopConfig, train
-import cs_recon.training
+import cs_recon.device
 
-cs_recon.training._fast_bf16 = lambda device: False  # in bfloat16, the order of sums shows
+cs_recon.device.has_bfloat16 = lambda device: False  # in bfloat16, the order of sums shows
 folder, steps, poison = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 # The decay is so late that the rate does not depend on the length: runs of other lengths agree.
 config = LoopConfig(steps=steps, batch_size=4, warmup_steps=2, save_every=2, learning_rate=1e-2, decay_share=0.01)
@@ -75,7 +75,7 @@ def launch(folder, *, steps=6, poison=-1, check=True):
 
 def run_here(monkeypatch, folder, *, steps):
     """Run the worker in this process, as the only one."""
-    monkeypatch.setattr("cs_recon.training._fast_bf16", None)  # put back afterwards what the worker sets
+    monkeypatch.setattr("cs_recon.device.has_bfloat16", None)  # put back afterwards what the worker sets
     monkeypatch.setattr(sys, "argv", ["worker", str(folder), str(steps), "-1"])
     exec(compile(WORKER, "worker", "exec"), {})
 

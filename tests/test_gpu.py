@@ -75,6 +75,7 @@ def test_a_batch_on_cuda_gives_what_each_scan_gives_alone(method):
     assert difference_of(method)(together, alone) < 0.02
 
 
+@pytest.mark.usefixtures("single_precision")
 @pytest.mark.parametrize("preset", list(speed.presets()))
 def test_the_network_alone_gives_what_the_method_gives(preset, monkeypatch):
     """Its first guess is made before, once: neither what is timed nor what a CUDA graph could hold."""

@@ -88,6 +88,21 @@ class TestEveryNetwork:
             reconstruct(scan, method, weights="nowhere.safetensors")
 
 
+def test_bfloat16_rounds_the_fast_preset_alone(monkeypatch):
+    """``full`` is alike on every processor; the rounding of ``fast`` is far below the noise."""
+    frame, scan = scan_of(0, 0.1, peak_counts=20)
+    found = {}
+    for native in (True, False):
+        monkeypatch.setattr("cs_recon.device.has_bfloat16", lambda device, native=native: native)
+        found[native] = {preset: reconstruct(scan, device="cpu", preset=preset) for preset in ("full", "fast")}
+    np.testing.assert_array_equal(found[True]["full"].image, found[False]["full"].image)
+    assert 0 < np.abs(found[True]["fast"].image - found[False]["fast"].image).max() < 0.02 * np.ptp(frame)
+    precisions = {preset: one.info["precision"] for preset, one in found[True].items()}
+    assert precisions == {"full": "float32", "fast": "bfloat16"}
+    assert found[False]["fast"].info["precision"] == "float32"
+    assert found[True]["fast"].features["last"][0].dtype == torch.float32
+
+
 def test_the_fast_preset_stops_early_and_loses_little():
     psnrs = []
     for seed in range(16):

@@ -96,6 +96,7 @@ def by_the_network(scan, multiple):
         return denormalised([scan], batch, loaded.network(batch), loaded)[0]
 
 
+@pytest.mark.usefixtures("single_precision")
 def test_features_of_a_scan_are_those_of_its_reconstruction():
     scan = measure(SCENE.frame[:64, :64], scan_path("random", (64, 64), 0.2, rng=1), peak_counts=30, rng=2)
     mapped, same = map_frame(scan, "features", multiple=32, device=CPU), by_the_network(scan, 32)
@@ -128,6 +129,7 @@ def test_features_hold_all_that_the_image_shows_and_the_last_features(shape):
     assert torch.equal(features[:, 8:, : last.shape[2], : last.shape[3]], last)
 
 
+@pytest.mark.usefixtures("single_precision")
 def test_features_to_train_through_are_those_in_use_but_for_the_calibration():
     scene = make_scene(SceneConfig(shape=(64, 96), n_particles=5), rng=3).frame
     scan = measure(scene, scan_path("random", (64, 96), 0.3, rng=1), peak_counts=50, rng=2)
@@ -179,6 +181,7 @@ def test_features_of_another_frame_are_refused():
         map_frame(found, "features", multiple=32, device=CPU, reconstructor=load_network("unrolled-ista"))
 
 
+@pytest.mark.usefixtures("single_precision")
 def test_windows_of_a_large_frame_give_the_maps_of_the_whole(monkeypatch):
     monkeypatch.setattr("segmentation.mapping.WHOLE_PIXELS", 64 * 64)
     monkeypatch.setattr("cs_recon.tiles.WHOLE_PIXELS", 1024 * 1024)

@@ -14,12 +14,14 @@ from cs_recon.bench.kernels import CardPeaks, Work, as_graph, card_peaks, count_
 from cs_recon.bench.memory import measured
 from cs_recon.bench.run import scan_of
 from cs_recon.bench.settings import SLOW, is_learned
+from cs_recon.learned import load_network, scan_batch
 from cs_recon.reconstruction import reconstruct, reconstructors
 from simulate.errors import check_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from cs_recon.batch import ScanBatch
     from simulate.measurement import Measurement
 
 NETWORK = "unrolled-ista"
@@ -134,6 +136,8 @@ def _on_gpu(side: int, batch_size: int, repeats: int, progress: Callable[[str], 
             repeats,
         )
         rows.append((f"{NETWORK} ({name}), batches of {batch_size}", "cuda", batch_size / together, "frames/s", "same"))
+        guess = median_seconds(lambda name=name: first_guess(name, scans[:1]), repeats)
+        rows.append((f"first guess ({name}), one frame", "cuda", 1e3 * guess, "ms", "from the scan, of the above"))
         rows += _network_rows(name, scans[:1], peaks, repeats)
         rows += _network_rows(name, scans, peaks, repeats)
     rows += _classical_rows(scans[: max(1, batch_size // 4)], repeats, progress)
@@ -144,11 +148,8 @@ def network_runner(
     preset: str, scans: Sequence[Measurement], device: str = "cuda"
 ) -> Callable[[], tuple[torch.Tensor, torch.Tensor]]:
     """Return a call that runs the network alone, from the scans' first guess on, to the image and log sigma."""
-    from cs_recon.learned import load_network, scan_batch
-
-    loaded = load_network(NETWORK, "", torch.device(device))
-    network: Any = loaded.network
-    batch = scan_batch(scans, loaded, multiple=network.config.multiple, preset=preset)
+    network: Any = load_network(NETWORK, "", torch.device(device)).network
+    batch = first_guess(preset, scans, device)
     steps = network.config.fast_steps if preset == "fast" else None
 
     def run() -> tuple[torch.Tensor, torch.Tensor]:
@@ -156,6 +157,12 @@ def network_runner(
         return out.image, out.log_sigma
 
     return run
+
+
+def first_guess(preset: str, scans: Sequence[Measurement], device: str = "cuda") -> ScanBatch:
+    """Return scans as the network takes them."""
+    loaded = load_network(NETWORK, "", torch.device(device))
+    return scan_batch(scans, loaded, multiple=loaded.network.config.multiple, preset=preset)
 
 
 def _network_rows(preset: str, scans: Sequence[Measurement], peaks: CardPeaks, repeats: int) -> list[Row]:
