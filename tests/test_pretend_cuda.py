@@ -1,0 +1,137 @@
+"""Everything that computes on a GPU keeps its tensors there: seen on a device that is none (see `pretend_cuda`)."""
+
+import numpy as np
+import pytest
+import torch
+from pretend_cuda import pretend_cuda
+
+from cs_recon import adapt as adaptation
+from cs_recon import reconstruct, reconstruct_movie
+from cs_recon.bench import gpu as speed
+from cs_recon.reconstruction import reconstructors
+from cs_recon.transforms import dct2, idct2
+from segmentation import run, segment
+from segmentation.models.family import ARCHITECTURES
+from simulate import SceneConfig, make_scene, measure, scan_path
+
+pytestmark = [
+    pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device: the tests marked gpu see more"),
+    pytest.mark.usefixtures("single_precision"),
+]
+
+FRAME = make_scene(SceneConfig(shape=(45, 52), n_particles=6, diameter_nm=8), rng=0).frame
+SCENE = make_scene(SceneConfig(shape=(128, 128), n_particles=6, diameter_nm=12), rng=8).frame
+TORCH_METHODS = [name for name in reconstructors.names if name not in ("nearest", "linear", "natural", "biharmonic")]
+
+
+def scan_of(frame, ratio=0.3, seed=1):
+    return measure(frame, scan_path("random", frame.shape, ratio, rng=seed), peak_counts=50, rng=2)
+
+
+def on_both(call):
+    """Return what a call gives on the CPU and on the device that is none."""
+    on_cpu = call("cpu")
+    with pretend_cuda():
+        return on_cpu, call("cuda")
+
+
+def test_the_device_refuses_what_cuda_refuses():
+    with pretend_cuda():
+        here, there = torch.ones(3), torch.ones(3, device="cuda")
+        assert there.device.type == "cuda"
+        assert (there + torch.tensor(1.0)).cpu().tolist() == [2, 2, 2]
+        assert there[torch.tensor([0, 2])].device.type == "cuda"
+        for mixed in (
+            lambda: here + there,
+            lambda: here[torch.tensor([0], device="cuda")],
+            lambda: there.index_put_((torch.tensor([0]),), torch.ones(1)),
+            lambda: torch.nn.Linear(3, 3)(there),
+            lambda: torch.randn(3, device="cuda", generator=torch.Generator()),
+        ):
+            with pytest.raises(RuntimeError, match="expected"):
+                mixed()
+        with pytest.raises((RuntimeError, TypeError), match="numpy"):
+            np.asarray(there)
+
+
+@pytest.mark.parametrize("method", TORCH_METHODS)
+def test_methods_stay_on_their_device(method):
+    one, two = on_both(lambda device: reconstruct(scan_of(FRAME), method, device=device))
+    np.testing.assert_allclose(two.image, one.image, atol=1e-3 * np.ptp(FRAME))
+    if one.sigma is not None:
+        np.testing.assert_allclose(two.sigma, one.sigma, rtol=0.02, atol=1e-3 * np.ptp(FRAME))
+
+
+@pytest.mark.parametrize(
+    "options", [{"preset": "fast"}, {"views": 2}, {"within_noise": 1.0}], ids=["fast", "views", "within_noise"]
+)
+def test_options_of_networks_stay_on_their_device(options):
+    one, two = on_both(lambda device: reconstruct(scan_of(FRAME), device=device, **options))
+    np.testing.assert_allclose(two.image, one.image, atol=1e-3 * np.ptp(FRAME))
+
+
+def test_tiles_stay_on_their_device(monkeypatch):
+    monkeypatch.setattr("cs_recon.learned.WHOLE_PIXELS", 64 * 64)
+    one, two = on_both(lambda device: reconstruct(scan_of(SCENE), preset="fast", device=device))
+    np.testing.assert_allclose(two.image, one.image, atol=1e-3 * np.ptp(SCENE))
+
+
+def test_movies_stay_on_their_device():
+    scans = [scan_of(np.roll(SCENE, 2 * k, axis=1), seed=k) for k in range(3)]
+    one, two = on_both(lambda device: [each.image for each in reconstruct_movie(scans, device=device)])
+    np.testing.assert_allclose(two, one, atol=1e-3 * np.ptp(SCENE))
+
+
+@pytest.mark.parametrize("method", ARCHITECTURES)
+def test_detectors_stay_on_their_device(method):
+    one, two = on_both(lambda device: segment(SCENE, method, device=device).labels)
+    assert one.max() > 0
+    np.testing.assert_array_equal(two, one)
+
+
+@pytest.mark.parametrize("mapping", ["reconstruct", "features", "sparse"])
+def test_mappings_stay_on_their_device(mapping):
+    options = {"segment_options": {"mapping": mapping}}
+    one, two = on_both(lambda device: run(scan_of(SCENE), device=device, **options).instances.labels)
+    assert one.max() > 0
+    np.testing.assert_array_equal(two, one)
+
+
+def test_adapting_stays_on_its_device(tmp_path):
+    config = adaptation.AdaptConfig(steps=2, batch_size=1, crop=32, check_every=1, validation_crops=1)
+
+    def adapted(device):
+        adaptation.adapt([scan_of(FRAME)], tmp_path / device, config=config, device=device)
+        return np.genfromtxt(tmp_path / device / "log.csv", delimiter=",", skip_header=1)
+
+    one, two = on_both(adapted)
+    assert np.isfinite(one).all()
+    np.testing.assert_allclose(two, one, rtol=0.01)
+
+
+def test_gpus_transform_by_matrices():
+    x = torch.randn((2, 1, 33, 40), generator=torch.Generator().manual_seed(0))
+    for transform in (dct2, idct2):
+        one, two = on_both(lambda device, transform=transform: transform(x.to(device)).cpu())
+        torch.testing.assert_close(two, one, atol=1e-5, rtol=0)
+
+
+def test_the_speed_table_of_a_card(monkeypatch):
+    """A crash there would be seen after minutes on a card only."""
+    monkeypatch.setattr("cs_recon.bench.gpu.card_peaks", lambda: speed.CardPeaks(1.0, 1.0))
+    monkeypatch.setattr("cs_recon.bench.gpu.as_graph", lambda run: run)
+    monkeypatch.setattr("cs_recon.bench.gpu.count_work", lambda run: speed.Work(1, 1))
+    monkeypatch.setattr("torch.compile", lambda run: run)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "a card")
+    monkeypatch.setattr("cs_recon.bench.gpu.batched_methods", lambda: ["cls"])
+    with pretend_cuda():
+        table = speed.bench_speed(side=32, large_side=0, batch_size=2, repeats=1)
+    assert "a card" in table.attrs["title"]
+    assert not table.note.str.contains("failed").any()
+    told = table[table.device == "cuda"].index
+    for row in (
+        "first guess (fast), one frame",
+        "network alone (fast), 2 frames, bfloat16, CUDA graph",
+        "cls, 1 frames",
+    ):
+        assert row in told
