@@ -214,6 +214,7 @@ def test_pooled_images_come_again_turned_and_are_drawn_once(tmp_path, monkeypatc
     assert seen == set(range(8))
 
 
+@pytest.mark.usefixtures("single_precision")
 def test_pooled_features_are_those_of_the_scan_and_come_again_turned(tmp_path):
     fresh = LabelledScenes(POOLED, 3, 90, mapping="features")[1]
     kept = LabelledScenes(POOLED, 3, 90, mapping="features", pool=tmp_path)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from torch import nn
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
-from torchvision.ops import MultiScaleRoIAlign
 
 from segmentation.mapping import entry_of
 from segmentation.models.backbone import make_backbone
 from segmentation.models.regions import MaskHead, mask_loss, proposal_network, pyramid_of, scored_detections
+from segmentation.models.roi_align import PyramidRoIAlign
 from segmentation.models.settings import MaskRCNNConfig
 
 if TYPE_CHECKING:
@@ -76,8 +76,7 @@ class ParticleHeads(RoIHeads):
         width = config.pyramid
         names = [f"p{index + 2}" for index in range(len(config.widths))]
         super().__init__(
-            # The canonical scale sends a box of 28 pixels to stride 4, and each doubling one level up.
-            box_roi_pool=MultiScaleRoIAlign(names, 7, 2, canonical_scale=112, canonical_level=4),
+            box_roi_pool=PyramidRoIAlign(names, 7),
             box_head=TwoMLPHead(width * 49, 256),
             box_predictor=FastRCNNPredictor(256, 2),
             fg_iou_thresh=0.5,

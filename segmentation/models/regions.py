@@ -10,7 +10,9 @@ from torch import nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
-from torchvision.ops import MultiScaleRoIAlign, box_iou
+from torchvision.ops import box_iou
+
+from segmentation.models.roi_align import PyramidRoIAlign
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -112,8 +114,7 @@ class MaskHead(nn.Module):
 
     def __init__(self, levels: list[str], width: int) -> None:
         super().__init__()
-        # The canonical scale sends a box of 28 pixels to stride 4, and each doubling one level up.
-        self.pool = MultiScaleRoIAlign(levels, MASK_SIZE // 2, 2, canonical_scale=112, canonical_level=4)
+        self.pool = PyramidRoIAlign(levels, MASK_SIZE // 2)
         convolutions = [
             layer for _ in range(3) for layer in (nn.Conv2d(width, width, 3, padding=1), nn.ReLU(inplace=True))
         ]
