@@ -81,8 +81,8 @@ def unrolled_ista(
         Where to compute.
     preset : {"full", "fast"}
         All steps of the network, or its first few (`UnrolledConfig.fast_steps`), in bfloat16 where the device has it
-        (`device.quick_arithmetic`): some tenths of a dB for a quarter to a third of the time. ``full`` computes in
-        single precision, alike on every processor.
+        (`device.quick_arithmetic`): some tenths of a dB for a quarter to a third of the time. ``full`` is in single
+        precision, on a GPU with convolutions in TF32 if torch is not told otherwise.
     within_noise : float, optional
         Move the image at each sample to within so many standard deviations of its noise, if it is further away.
     views : int

@@ -108,7 +108,7 @@ def train(
     folder : path
         Holds ``checkpoint.pt``, ``log.csv`` and its curve, ``log.png``.
     device : torch.device
-        Where to train; bfloat16 arithmetic is used where it is fast (CUDA, and CPUs that have it).
+        Where to train; in bfloat16 where that is native (`device.quick_arithmetic`).
     check : callable, optional
         Called before each checkpoint with the step and the averaged weights; what it returns is logged.
 

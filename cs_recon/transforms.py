@@ -80,9 +80,11 @@ def solve_screened_poisson(x: Tensor, rho: Tensor | float) -> Tensor:
 
 
 def _by_matrices(x: Tensor) -> bool:
+    if not x.is_cuda or max(x.shape[-2:]) > LARGEST_MATRIX:
+        return False
     # A user who lets matrix products be rounded to TF32 would have an inexact transform.
-    exact = x.dtype == torch.float64 or torch.get_float32_matmul_precision() == "highest"
-    return x.is_cuda and exact and max(x.shape[-2:]) <= LARGEST_MATRIX
+    exact = torch.backends.cuda.matmul.fp32_precision in ("none", "ieee")
+    return x.dtype == torch.float64 or (x.dtype == torch.float32 and exact)
 
 
 @lru_cache(maxsize=16)

@@ -132,7 +132,8 @@ def _down(x: Tensor, bank: Tensor) -> Tensor:
     x = pad_to_multiple(x, 2)
     # PyWavelets centres the filter: coefficient k is aligned with samples 2k - L/2 + 1 ... 2k + L/2.
     before = bank.shape[-1] // 2 - 1
-    return F.conv2d(_wrap(x, before), bank, stride=2)
+    with torch.autocast(x.device.type, enabled=False):  # rounded bands would not give the image back
+        return F.conv2d(_wrap(x, before), bank, stride=2)
 
 
 def _wrap(x: Tensor, margin: int) -> Tensor:
@@ -147,7 +148,8 @@ def _wrap(x: Tensor, margin: int) -> Tensor:
 def _up(bands: Tensor, bank: Tensor) -> Tensor:
     rows, cols = 2 * bands.shape[-2], 2 * bands.shape[-1]
     before = bank.shape[-1] // 2 - 1
-    full = F.conv_transpose2d(bands, bank, stride=2)
+    with torch.autocast(bands.device.type, enabled=False):
+        full = F.conv_transpose2d(bands, bank, stride=2)
     # Adjoint of the periodic padding: what fell outside the image is added to the pixel it was copied from.
     return _fold(_fold(full, before, rows, -2), before, cols, -1)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cs_recon.device import pick_device
 from cs_recon.io.provenance import provenance, write_provenance
 from cs_recon.io.write import write_image
 from cs_recon.learned import NETWORKS, load_network
@@ -182,6 +183,7 @@ def adaptive_measure(
     >>> round(adaptive_measure(scene.frame, 0.2, peak_counts=50, rng=0, noise_rng=1).ratio, 2)
     0.2
     """
+    pick_device(device)  # an unknown one is refused before the sample sees a beam
     noise = check_rng(noise_rng)
     shape = frame.shape if isinstance(frame, Measurement) else np.shape(frame)
 

@@ -1,5 +1,7 @@
 """Everything that computes on a GPU keeps its tensors there: seen on a device that is none (see `pretend_cuda`)."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from cs_recon import adapt as adaptation
 from cs_recon import reconstruct, reconstruct_movie
 from cs_recon.bench import gpu as speed
 from cs_recon.reconstruction import reconstructors
+from cs_recon.tiles import run_tiled
 from cs_recon.transforms import dct2, idct2
 from segmentation import run, segment
 from segmentation.models.family import ARCHITECTURES
@@ -72,6 +75,7 @@ def test_options_of_networks_stay_on_their_device(options):
 
 def test_tiles_stay_on_their_device(monkeypatch):
     monkeypatch.setattr("cs_recon.learned.WHOLE_PIXELS", 64 * 64)
+    monkeypatch.setattr("cs_recon.learned.run_tiled", partial(run_tiled, tile=64, halo=32, whole_pixels=0))
     one, two = on_both(lambda device: reconstruct(scan_of(SCENE), preset="fast", device=device))
     np.testing.assert_allclose(two.image, one.image, atol=1e-3 * np.ptp(SCENE))
 
@@ -114,6 +118,24 @@ def test_gpus_transform_by_matrices():
     for transform in (dct2, idct2):
         one, two = on_both(lambda device, transform=transform: transform(x.to(device)).cpu())
         torch.testing.assert_close(two, one, atol=1e-5, rtol=0)
+
+
+@pytest.fixture
+def rounded_products():
+    """Matrix products of a GPU may be in TF32."""
+    kept = torch.backends.cuda.matmul.fp32_precision
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    yield
+    torch.backends.cuda.matmul.fp32_precision = kept
+
+
+@pytest.mark.usefixtures("rounded_products")
+def test_transforms_are_exact_where_products_may_be_rounded(monkeypatch):
+    """They go by the FFT then."""
+    x = torch.randn((1, 1, 24, 24), generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr("cs_recon.transforms._matrix", None)
+    one, two = on_both(lambda device: dct2(x.to(device)).cpu())
+    torch.testing.assert_close(two, one, atol=1e-5, rtol=0)
 
 
 def test_the_speed_table_of_a_card(monkeypatch):

@@ -55,6 +55,23 @@ def test_boxes_between_levels_go_where_torchvisions_go():
     assert len(set(expected.amax((1, 2, 3)).tolist())) == len(NAMES)
 
 
+def test_levels_have_strides_of_powers_of_two():
+    """Sides that no stride divides leave a level a little larger than its share."""
+    features = {name: torch.randn((1, 3, -(-100 >> 2 + k), -(-100 >> 2 + k))) for k, name in enumerate(NAMES)}
+    found, expected = both(features, [boxes_of(50)], [(100, 100)], 7)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+def test_impossible_boxes_are_zero_and_read_nothing_else():
+    nan, inf = float("nan"), float("inf")
+    boxes = torch.tensor([[nan] * 4, [10, nan, 30, 40], [-inf, -inf, inf, inf], [5e30, 0, 6e30, 9], [1e-30] * 4])
+    features = {name: maps + 100 for name, maps in pyramid(1).items()}
+    with torch.no_grad():
+        found = PyramidRoIAlign(NAMES, 7)(features, [boxes], [SIZE])
+    assert (found[:4] == 0).all()
+    assert (found[4] > 90).all()
+
+
 def test_no_boxes_give_nothing():
     found, expected = both(pyramid(1), [torch.zeros((0, 4))], [SIZE], 7)
     assert found.shape == expected.shape == (0, 5, 7, 7)

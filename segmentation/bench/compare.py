@@ -174,7 +174,7 @@ def compare(
         progress(frame.name)
         truth = Instances(frame.labels)
         for condition in conditions:
-            scan = frame.scan(condition.ratio, condition.peak_counts, condition.scheme)
+            scan = frame.scan(condition.ratio, condition.peak_counts, condition.scheme, device)
             for model in models:
                 if model.name not in warm:
                     # What a first call costs, reading weights or starting a GPU, is no time a frame.

@@ -51,15 +51,16 @@ class LabelledFrame:
     labels: NDArray[np.int32]
     seed: int
 
-    def scan(self, ratio: float, peak_counts: float, scheme: str = "random") -> Measurement:
+    def scan(self, ratio: float, peak_counts: float, scheme: str = "random", device: str = "auto") -> Measurement:
         """Return a scan of the frame: full at a ratio of 1, else by the scheme; 0 counts stand for no noise.
 
-        ``"adaptive"`` scans pass after pass (`pipeline.adaptive_measure`): it knows of the frame what it has sampled.
+        ``"adaptive"`` scans pass after pass (`pipeline.adaptive_measure`): it knows of the frame what it has sampled,
+        and reconstructs that on `device`.
         """
         rng = np.random.default_rng([self.seed, round(1000 * ratio), round(peak_counts)])
         if scheme == ADAPTIVE and ratio < 1:
             dose = {"peak_counts": peak_counts or None, "name": self.name}
-            return adaptive_measure(self.image, ratio, rng=rng, noise_rng=rng, **dose)
+            return adaptive_measure(self.image, ratio, rng=rng, noise_rng=rng, device=device, **dose)
         path = scan_path("raster", self.image.shape) if ratio == 1 else None
         path = path or scan_path(scheme, self.image.shape, ratio, rng=rng)
         return measure(self.image, path, peak_counts=peak_counts or None, rng=rng, name=self.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,9 +56,10 @@ class PyramidRoIAlign(nn.Module):
         all_boxes = torch.cat(boxes).numpy()
         frames = np.repeat(np.arange(len(boxes)), [len(each) for each in boxes])
         levels = self._levels(all_boxes)
-        pooled = torch.empty((len(all_boxes), self.cells, self.cells, maps[0].shape[1]))
+        pooled = torch.zeros((len(all_boxes), self.cells, self.cells, maps[0].shape[1]))
         for index, level in enumerate(maps):
-            shrunk = all_boxes / np.float32(sizes[0][0] / level.shape[-2])
+            stride = 2.0 ** round(math.log2(sizes[0][0] / level.shape[-2]))
+            shrunk = all_boxes / np.float32(stride)
             inner = level.permute(0, 2, 3, 1).contiguous().numpy()
             for frame in range(len(boxes)):
                 places = np.flatnonzero((levels == index) & (frames == frame))
@@ -66,8 +68,8 @@ class PyramidRoIAlign(nn.Module):
 
     def _levels(self, boxes: NDArray[np.float32]) -> NDArray[np.int64]:
         """Return the index of the level that each box is looked at on."""
-        sides = np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
+        areas = np.prod(boxes[:, 2:].astype(np.float64) - boxes[:, :2], axis=1)
         # Boxes of a whole power of two lie between levels: a millionth sends them to the coarser one, as torchvision's.
-        level = np.floor(CANONICAL_LEVEL + np.log2(np.maximum(sides, 1e-6) / CANONICAL_PX) + 1e-6)
+        level = np.floor(CANONICAL_LEVEL + np.log2(np.sqrt(np.fmax(areas, 1e-6)) / CANONICAL_PX) + 1e-6)
         finest = int(self.names[0].removeprefix("p"))
         return np.clip(level, finest, finest + len(self.names) - 1).astype(np.int64) - finest

@@ -48,9 +48,12 @@ def _taps(start: float, stop: float, side: int, low: NDArray, high: NDArray, on_
     step = max(stop - start, np.float32(1)) / n
     for i in range(n):
         at = start + (i + np.float32(0.5)) * step
-        inside = -1 <= at <= side
-        at = min(max(at, np.float32(0)), np.float32(side - 1))
-        low[i] = int(at)
-        high[i] = min(low[i] + 1, side - 1)
-        on_high[i] = (at - low[i]) if inside else 0
-        on_low[i] = (1 - (at - low[i])) if inside else 0
+        if -1 <= at <= side:
+            at = min(max(at, np.float32(0)), np.float32(side - 1))
+            low[i] = int(at)
+            high[i] = min(low[i] + 1, side - 1)
+            on_high[i] = at - low[i]
+            on_low[i] = 1 - on_high[i]
+        else:  # a NaN too
+            low[i] = high[i] = 0
+            on_high[i] = on_low[i] = 0

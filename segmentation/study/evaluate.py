@@ -51,7 +51,7 @@ class Example:
 def run_example(case: Case, device: str = "auto") -> Example:
     """Run one case as `run_case` does, and return its images and particles instead of a row."""
     frame = load_frame(case.frame)
-    scan = scan_frame(frame, case.frame, case.scan).scan
+    scan = scan_frame(frame, case.frame, case.scan, device).scan
     image = None if case.recon is None else _reconstruct(scan, case, device)[0]
     return Example(frame, scan, None if image is None else image.image, _segment(case, scan, image, device))
 
