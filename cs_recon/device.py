@@ -35,7 +35,7 @@ def quick_precision(device: torch.device) -> str:
 def quick_arithmetic(device: torch.device) -> torch.autocast:
     """Return a context in which networks compute in bfloat16 where the device does so natively, else as ever.
 
-    The networks are trained so. An image changes by 0.001 to 0.003 standard deviations of its samples (rms), which costs
-    less than 0.01 dB, but for all steps on full scans without noise: there 0.1 dB of 51.
+    The networks are trained so. An image changes by 0.001 to 0.003 standard deviations of its samples (rms), which
+    costs less than 0.01 dB, but for all steps on full scans without noise: there 0.1 dB of 51.
     """
     return torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device))

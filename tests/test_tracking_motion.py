@@ -262,3 +262,14 @@ def test_growth_of_few_frames_has_no_interval(n_frames, told):
     rates = growth_rates(Tracks(table, pd.DataFrame()), min_frames=3)
     assert rates.growth_px_per_frame.item() == pytest.approx(1)
     assert rates[["growth_low_px_per_frame", "growth_high_px_per_frame"]].notna().all(axis=None) == told
+
+
+@pytest.mark.parametrize("study", [drift, without_drift, mean_squared_displacement, diffusion, growth_rates])
+@pytest.mark.parametrize("particle", ["p0", 0.5, float("nan")])
+def test_particles_are_numbered(study, particle):
+    columns = {"x": 0.0, "y": 1.0, "equivalent_diameter_px": 9.0}
+    table = pd.DataFrame({"frame": range(8), "particle": [particle] * 8, **columns})
+    with pytest.raises(InputError, match="column 'particle' holds"):
+        study(Tracks(table, pd.DataFrame()))
+    with pytest.raises(InputError, match="expected a Tracks"):
+        study(table)

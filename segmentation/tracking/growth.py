@@ -7,7 +7,7 @@ from math import factorial
 import numpy as np
 import pandas as pd
 
-from segmentation.columns import as_numbers
+from segmentation.columns import as_numbers, whole_numbers
 from segmentation.tracking.tracks import DIAMETERS, Tracks
 from simulate.errors import InputError, check_count, check_kind, check_within
 
@@ -53,7 +53,7 @@ def growth_rates(tracks: Tracks, *, confidence: float = 0.95, min_frames: int = 
         raise InputError(f"{column} is not everywhere a finite number; leave those rows out")
     per = f"{column[-2:]}_per_{'frame' if tracks.frame_interval_s is None else 's'}"
     rows = []
-    for particle, one in tracks.table.groupby("particle"):
+    for particle, one in tracks.table.groupby(whole_numbers(tracks.table, "particle")):
         if len(one) < min_frames:
             continue
         time = one["frame"].to_numpy(float) * (tracks.frame_interval_s or 1.0)

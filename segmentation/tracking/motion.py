@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
+from segmentation.columns import whole_numbers
 from segmentation.tracking.tracks import Tracks
 from simulate.errors import InputError, check_count, check_kind, check_within, pixel_size_pair
 
@@ -242,7 +243,8 @@ def _moments(paths: _Paths) -> pd.DataFrame:
 
 def _checked(tracks: Tracks) -> pd.DataFrame:
     check_kind(tracks, "tracks", Tracks)
-    table = pd.DataFrame({name: tracks.table[name].to_numpy() for name in ("frame", "particle", "x", "y")})
+    told = {name: whole_numbers(tracks.table, name) for name in ("frame", "particle")}
+    table = pd.DataFrame(told | {name: tracks.table[name].to_numpy() for name in ("x", "y")})
     if table.duplicated(subset=["frame", "particle"]).any():
         raise InputError("a particle is in one frame twice; expected one row for each particle in each frame")
     return table
@@ -250,8 +252,8 @@ def _checked(tracks: Tracks) -> pd.DataFrame:
 
 def _physical(tracks: Tracks) -> tuple[_Paths, str]:
     """Return trajectories in nm where the pixel size is known, and the unit."""
-    rows, cols = pixel_size_pair(tracks.pixel_size_nm)
     table = _checked(tracks)
+    rows, cols = pixel_size_pair(tracks.pixel_size_nm)
     _, particle, place, order = _in_order(table)
     points = table[["x", "y"]].to_numpy(float)[order] * (cols, rows)
     new = np.append(True, np.diff(particle) != 0)[: len(order)]
