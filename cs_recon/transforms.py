@@ -33,18 +33,16 @@ def dct2(x: Tensor) -> Tensor:
     2.0
     """
     if _by_matrices(x):
-        rows, cols = (_matrix(side, x.dtype, x.device) for side in x.shape[-2:])
-        with torch.autocast(x.device.type, enabled=False):
-            return rows @ x @ cols.T
+        rows, cols = _matrices(x)
+        return _product(rows, x, cols.T)
     return _dct(_dct(x).transpose(-1, -2)).transpose(-1, -2)
 
 
 def idct2(x: Tensor) -> Tensor:
     """Return the inverse of `dct2`: images (..., H, W) from their coefficients."""
     if _by_matrices(x):
-        rows, cols = (_matrix(side, x.dtype, x.device) for side in x.shape[-2:])
-        with torch.autocast(x.device.type, enabled=False):
-            return rows.T @ x @ cols
+        rows, cols = _matrices(x)
+        return _product(rows.T, x, cols)
     return _idct(_idct(x).transpose(-1, -2)).transpose(-1, -2)
 
 
@@ -85,6 +83,16 @@ def _by_matrices(x: Tensor) -> bool:
     # A user who lets matrix products be rounded to TF32 would have an inexact transform.
     exact = torch.backends.cuda.matmul.fp32_precision in ("none", "ieee")
     return x.dtype == torch.float64 or (x.dtype == torch.float32 and exact)
+
+
+def _matrices(x: Tensor) -> tuple[Tensor, Tensor]:
+    rows, cols = (_matrix(side, x.dtype, x.device) for side in x.shape[-2:])
+    return rows, cols
+
+
+def _product(left: Tensor, x: Tensor, right: Tensor) -> Tensor:
+    with torch.autocast(x.device.type, enabled=False):
+        return left @ x @ right
 
 
 @lru_cache(maxsize=16)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +28,7 @@ class PyramidRoIAlign(nn.Module):
     Parameters
     ----------
     names : list of str
-        The levels, ``"p2"`` at stride 4 and on.
+        The levels from the finest on, by the logarithm of their stride: ``"p2"`` at stride 4.
     cells : int
         Side of what a box becomes.
 
@@ -42,6 +41,7 @@ class PyramidRoIAlign(nn.Module):
     def __init__(self, names: list[str], cells: int) -> None:
         super().__init__()
         self.names, self.cells = names, cells
+        self.finest = int(names[0].removeprefix("p"))
         self.reference = MultiScaleRoIAlign(
             names, cells, SAMPLES, canonical_scale=CANONICAL_PX, canonical_level=CANONICAL_LEVEL
         )
@@ -58,8 +58,7 @@ class PyramidRoIAlign(nn.Module):
         levels = self._levels(all_boxes)
         pooled = torch.zeros((len(all_boxes), self.cells, self.cells, maps[0].shape[1]))
         for index, level in enumerate(maps):
-            stride = 2.0 ** round(math.log2(sizes[0][0] / level.shape[-2]))
-            shrunk = all_boxes / np.float32(stride)
+            shrunk = all_boxes / np.float32(2 ** (self.finest + index))
             inner = level.permute(0, 2, 3, 1).contiguous().numpy()
             for frame in range(len(boxes)):
                 places = np.flatnonzero((levels == index) & (frames == frame))
@@ -71,5 +70,4 @@ class PyramidRoIAlign(nn.Module):
         areas = np.prod(boxes[:, 2:].astype(np.float64) - boxes[:, :2], axis=1)
         # Boxes of a whole power of two lie between levels: a millionth sends them to the coarser one, as torchvision's.
         level = np.floor(CANONICAL_LEVEL + np.log2(np.sqrt(np.fmax(areas, 1e-6)) / CANONICAL_PX) + 1e-6)
-        finest = int(self.names[0].removeprefix("p"))
-        return np.clip(level, finest, finest + len(self.names) - 1).astype(np.int64) - finest
+        return np.clip(level - self.finest, 0, len(self.names) - 1).astype(np.int64)
