@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, overload
@@ -15,7 +14,7 @@ from simulate.measurement import Measurement
 from simulate.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import torch
     from numpy.typing import NDArray
@@ -67,27 +66,14 @@ class Reconstruction:
 class Reconstructor(Protocol):
     """A reconstruction method: from scans of one shape to their reconstructions in the same order, options by keyword.
 
-    A solver that works on batches is one as it is; a function of a single scan becomes one by `register_each`.
+    A solver that works on batches is one as it is; a function of a single scan becomes one by
+    ``reconstructors.register_each``.
     """
 
     def __call__(self, measurements: Sequence[Measurement], /, *, device: str) -> list[Reconstruction]: ...  # noqa: D102
 
 
 reconstructors: Registry[Reconstructor] = Registry("reconstruction method")
-
-
-def register_each(name: str, summary: str) -> Callable[[Callable[..., Reconstruction]], Callable[..., Reconstruction]]:
-    """Decorate a function of one scan to make it known as the method `name`, which takes scans one after another."""
-
-    def add(run: Callable[..., Reconstruction]) -> Callable[..., Reconstruction]:
-        @functools.wraps(run)
-        def each(measurements: Sequence[Measurement], /, **options: Any) -> list[Reconstruction]:
-            return [run(measurement, **options) for measurement in measurements]
-
-        reconstructors.register(name, summary)(each)
-        return run
-
-    return add
 
 
 def result(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -17,6 +18,7 @@ from cs_recon.checkpoint import build
 from cs_recon.device import pick_device, quick_precision
 from cs_recon.learned import UNROLLED, LoadedNetwork
 from cs_recon.reconstruction import Reconstruction
+from cs_recon.tiles import WHOLE_PIXELS
 from cs_recon.unrolled import UnrolledConfig, UnrolledISTA
 from cs_recon.views import MIRRORS, check_views
 from segmentation.instances import Instances, compact_labels
@@ -27,9 +29,9 @@ from segmentation.mapping import (
     SPARSE,
     check_mapping,
     has_features,
-    map_frame,
+    map_frames,
 )
-from segmentation.methods import segmenters
+from segmentation.methods import Frame, segmenters, shape_of
 from segmentation.models.family import ARCHITECTURES, architecture_of, make_network
 from segmentation.paste import paste
 from segmentation.scales import surest
@@ -42,7 +44,7 @@ from simulate.errors import InputError, check_count, check_positive, check_shape
 from simulate.measurement import Measurement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from cs_recon.checkpoint import Weights
     from segmentation.mapping import Mapped
     from segmentation.models.family import ParticleNetwork
+    from segmentation.windows import Run
 
 MULTIPLE = 32
 """What frames are padded to a multiple of: the coarsest stride of every network."""
@@ -81,7 +84,8 @@ class LoadedSegmenter:
 
 def find(
     method: str,
-    image: NDArray[np.float64] | Reconstruction | Measurement,
+    images: Sequence[Frame],
+    /,
     *,
     device: str = "auto",
     weights: str = "",
@@ -91,15 +95,16 @@ def find(
     min_snr: float = 1.0,
     views: int = DEFAULT_VIEWS,
     scale: float | None = None,
-) -> Instances:
-    """Segment by a trained network.
+) -> list[Instances]:
+    """Segment frames of one shape by a trained network.
 
     Parameters
     ----------
     method : str
         A name from `ARCHITECTURES`.
-    image : ndarray (H, W), Reconstruction or Measurement
-        The frame; an image counts as a full scan where the mapping wants a scan.
+    images : sequence of ndarray (H, W), Reconstruction or Measurement
+        The frames; an image counts as a full scan where the mapping wants a scan. A GPU looks at all of them together,
+        if they have at most a million pixels.
     device : {"auto", "cpu", "cuda"}
         Where to compute.
     weights : str
@@ -127,7 +132,7 @@ def find(
 
     Returns
     -------
-    Instances
+    list of Instances
         With scores, and of the detectors boxes and 28 x 28 masks too. Where particles overlap, each keeps its own mask;
         the label map shows the surer one on top.
     """
@@ -142,39 +147,70 @@ def find(
     network, architecture = loaded.network, architecture_of(method)
     point = network.config.operating_point if min_score is None else min_score
     check_views(views, len(MIRRORS))
+    seen = network.config.mapping
     info: dict[str, object] = {
         **loaded.info,
-        "mapping": network.config.mapping,
+        "mapping": seen,
         "min_score": point,
         "min_snr": min_snr,
         "views": views,
         "scale": 1.0 if scale is None else float(scale),
     }
+    run = partial(run_views, network, views=views, regions=architecture.regions)
+    draw = _detected if architecture.regions else _labelled
+
+    def together(frames: list[Frame]) -> list[Instances]:
+        wholes = map_frames(frames, seen, multiple=MULTIPLE, device=target, reconstructor=loaded.reconstructor)
+        shape = check_shape(wholes[0].image.shape, "image", smallest=1)
+        if scale is not None and scale < 1:
+            _check_scale(scale, shape, wholes[0], seen)
+
+        def look(at: float, which: list[int]) -> list[Instances]:
+            mapped = [_at_scale(wholes[index], at) for index in which]
+            return draw(run, mapped, shape, point, min_area_px)
+
+        if scale is None and wholes[0].reduced is not None:
+            particles = surest(look, shape, len(wholes))
+        else:
+            particles = [(found, info["scale"]) for found in look(scale or 1.0, list(range(len(wholes))))]
+        results: list[Instances] = []
+        for (found, at), whole, frame in zip(particles, wholes, frames, strict=True):
+            told = {**info, "scale": at}
+            if seen == FEATURES and not isinstance(frame, Reconstruction):
+                told["precision"] = quick_precision(target)
+            results.append(_believed(found, whole.image, frame, min_snr, told))
+        return results
+
+    results: list[Instances | None] = [_nothing_on(image, info) for image in images]
+    shown = [index for index, found in enumerate(results) if found is None]
+    at_once = 1 if target.type == "cpu" or math.prod(shape_of(images[0])) > WHOLE_PIXELS else len(images)
+    with torch.inference_mode():
+        for start in range(0, len(shown), at_once):
+            chosen = shown[start : start + at_once]
+            for index, found in zip(chosen, together([images[index] for index in chosen]), strict=True):
+                results[index] = found
+    return results  # pyright: ignore[reportReturnType]
+
+
+def _nothing_on(image: Frame, info: dict[str, object]) -> Instances | None:
+    """Return that there is no particle on an image of one value; None of any other frame."""
     blank = image.image if isinstance(image, Reconstruction) else image
     if isinstance(blank, np.ndarray) and np.ptp(blank) == 0:
         return Instances(np.zeros(blank.shape, dtype=np.int32), intensity=blank, info=info)  # pyright: ignore[reportArgumentType]
-    seen = network.config.mapping
-    if seen == FEATURES and not isinstance(image, Reconstruction):
-        info["precision"] = quick_precision(target)
-    with torch.inference_mode():
-        whole = map_frame(image, seen, multiple=MULTIPLE, device=target, reconstructor=loaded.reconstructor)
-        shape = check_shape(whole.image.shape, "image", smallest=1)
-        if scale is not None and scale < 1:
-            _check_scale(scale, shape, whole, seen)
-        run = partial(run_views, network, views=views, regions=architecture.regions)
-        draw = _detected if architecture.regions else _labelled
+    return None
 
-        def look(at: float) -> Instances:
-            mapped = whole if at == 1 or whole.reduced is None else whole.reduced(at)
-            return draw(run, mapped, shape, point, min_area_px)
 
-        if scale is None and whole.reduced is not None:
-            particles, info["scale"] = surest(look, shape)
-        else:
-            particles = look(scale or 1.0)
-    scan = image.scan if isinstance(image, Reconstruction) else image if isinstance(image, Measurement) else None
-    kept = particles.only(found_snr(whole.image, particles.labels, scan) >= min_snr)
-    return replace(kept, labels=compact_labels(kept.labels, kept.ids), intensity=whole.image, info=info)
+def _at_scale(whole: Mapped, scale: float) -> Mapped:
+    return whole if scale == 1 or whole.reduced is None else whole.reduced(scale)
+
+
+def _believed(
+    found: Instances, image: NDArray[np.float64], frame: Frame, min_snr: float, info: dict[str, object]
+) -> Instances:
+    """Return what was found on a frame less what its noise could be, numbered anew."""
+    scan = frame.scan if isinstance(frame, Reconstruction) else frame if isinstance(frame, Measurement) else None
+    kept = found.only(found_snr(image, found.labels, scan) >= min_snr)
+    return replace(kept, labels=compact_labels(kept.labels, kept.ids), intensity=image, info=info)
 
 
 def _check_scale(scale: float, shape: tuple[int, int], whole: Mapped, mapping: str) -> None:
@@ -193,29 +229,33 @@ def _check_scale(scale: float, shape: tuple[int, int], whole: Mapped, mapping: s
 
 
 def _detected(
-    run: Callable[[Tensor], dict[str, Tensor]], mapped: Mapped, shape: tuple[int, int], point: float, min_area_px: int
-) -> Instances:
-    """Return what a network detects on a frame, drawn on the pixels of the full one."""
-    found = detections(run, mapped, multiple=MULTIPLE, min_score=point)
-    boxes, scores, masks = (found[name].float().cpu().numpy() for name in ("boxes", "scores", "masks"))
-    rows, cols = mapped.image.shape
-    enlarged = boxes * np.array([shape[1] / cols, shape[0] / rows] * 2, dtype=np.float32)
-    return paste(shape, enlarged, scores, masks, min_area_px=min_area_px)
+    run: Run, frames: list[Mapped], shape: tuple[int, int], point: float, min_area_px: int
+) -> list[Instances]:
+    """Return what a network detects on each frame, drawn on the pixels of the full one."""
+    rows, cols = frames[0].image.shape
+    enlarged = np.array([shape[1] / cols, shape[0] / rows] * 2, dtype=np.float32)
+    drawn: list[Instances] = []
+    for found in detections(run, frames, multiple=MULTIPLE, min_score=point):
+        boxes, scores, masks = (found[name].float().cpu().numpy() for name in ("boxes", "scores", "masks"))
+        drawn.append(paste(shape, boxes * enlarged, scores, masks, min_area_px=min_area_px))
+    return drawn
 
 
 def _labelled(
-    run: Callable[[Tensor], dict[str, Tensor]], mapped: Mapped, shape: tuple[int, int], point: float, min_area_px: int
-) -> Instances:
-    """Return the particles of a network's maps, enlarged to the pixels of the full frame."""
-    rows, cols = mapped.image.shape
-    maps = {name: found[:rows, :cols] for name, found in dense_maps(run, mapped, multiple=MULTIPLE).items()}
-    if (rows, cols) != shape:
-        maps = {
-            name: F.interpolate(found[None, None].float(), size=shape, mode="bilinear", align_corners=False)[0, 0]
-            for name, found in maps.items()
-        }
-    particle, depth = (maps[name].cpu().numpy() for name in ("particle", "depth"))
-    return split(particle, depth, threshold=point, min_area_px=min_area_px)
+    run: Run, frames: list[Mapped], shape: tuple[int, int], point: float, min_area_px: int
+) -> list[Instances]:
+    """Return the particles of a network's maps of each frame, enlarged to the pixels of the full frame."""
+    rows, cols = frames[0].image.shape
+    drawn: list[Instances] = []
+    for found in dense_maps(run, frames, multiple=MULTIPLE):
+        particle, depth = (found[name][:rows, :cols] for name in ("particle", "depth"))
+        if (rows, cols) != shape:
+            particle, depth = (
+                F.interpolate(part[None, None].float(), size=shape, mode="bilinear", align_corners=False)[0, 0]
+                for part in (particle, depth)
+            )
+        drawn.append(split(particle.cpu().numpy(), depth.cpu().numpy(), threshold=point, min_area_px=min_area_px))
+    return drawn
 
 
 def frame_to_see(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, overload
 
 import numpy as np
 
 from cs_recon.reconstruction import Reconstruction
 from segmentation.instances import Instances
 from segmentation.threshold import threshold_segment
-from simulate.errors import InputError, PixelSize, check_numbers, check_shape, nearest_name
+from simulate.errors import InputError, PixelSize, check_count, check_numbers, check_shape, nearest_name
 from simulate.measurement import Measurement
 from simulate.registry import Registry
 
@@ -18,46 +20,74 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
-class Segmenter(Protocol):
-    """A segmentation method: a callable from a frame to its particles, options by keyword.
+Frame: TypeAlias = "NDArray[np.float64] | Reconstruction | Measurement"
+"""An image (H, W), a reconstruction, or a scan (full, or sparse for a method that takes such)."""
 
-    It gets an image as float64 (H, W), a `Reconstruction` or a `Measurement` (full, or sparse if it takes such).
+
+class Segmenter(Protocol):
+    """A segmentation method: from frames of one shape to their particles in the same order, options by keyword.
+
+    A network that looks at several frames at once is one as it is; a function of a single frame becomes one by
+    ``segmenters.register_each``.
     """
 
-    def __call__(  # noqa: D102
-        self, image: NDArray[np.float64] | Reconstruction | Measurement, *, device: str
-    ) -> Instances: ...
+    def __call__(self, images: Sequence[Frame], /, *, device: str) -> list[Instances]: ...  # noqa: D102
 
 
 segmenters: Registry[Segmenter] = Registry("segmentation method")
 
 
+@overload
+def segment(
+    image: Sequence[Reconstruction] | Sequence[Measurement] | Sequence[NDArray[Any]],
+    method: str = ...,
+    *,
+    pixel_size_nm: PixelSize | None = ...,
+    device: str = ...,
+    batch_size: int = ...,
+    **options: Any,
+) -> list[Instances]: ...
+@overload
 def segment(
     image: ArrayLike | Reconstruction | Measurement,
+    method: str = ...,
+    *,
+    pixel_size_nm: PixelSize | None = ...,
+    device: str = ...,
+    batch_size: int = ...,
+    **options: Any,
+) -> Instances: ...
+def segment(
+    image: Any,
     method: str = "mask-rcnn",
     *,
     pixel_size_nm: PixelSize | None = None,
     device: str = "auto",
+    batch_size: int = 8,
     **options: Any,
-) -> Instances:
-    """Find the particles of an image.
+) -> Instances | list[Instances]:
+    """Find the particles of an image, or those of many.
 
     Parameters
     ----------
-    image : array_like of shape (H, W), Reconstruction, or Measurement
-        What to segment, any unit; bright or dark particles. A sparse scan is for networks whose mapping takes one.
+    image : array_like of shape (H, W), Reconstruction, or Measurement; or a list of them
+        What to segment, any unit; bright or dark particles. A sparse scan is for networks whose mapping takes one. Of
+        a list, frames may differ in shape and kind; images in it are arrays.
     method : str
         A name from `segmenters.names`.
     pixel_size_nm : float or (float, float), optional
         Pixel size in nm; taken from the reconstruction or measurement if it knows it.
     device : {"auto", "cpu", "cuda"}
         Where to compute.
+    batch_size : int
+        How many frames of a list a network looks at together at most, on a GPU; on a CPU, where nothing is gained, and
+        beyond a million pixels it looks at one after another.
     **options
         Options of the method itself; an unknown one is an error.
 
     Returns
     -------
-    Instances
+    Instances, or a list of them in the order of the frames
         With `intensity` set to the image; that of a sparse scan is the one that its mapping computes along.
 
     Raises
@@ -73,34 +103,65 @@ def segment(
     1
     """
     run = segmenters[method]
-    known = [name for name in inspect.signature(run).parameters if name not in ("image", "device")]
+    known = [name for name in list(inspect.signature(run).parameters)[1:] if name != "device"]
     for option in options:
         if option not in known:
             raise InputError(
                 f"method {method!r} has no option {option!r}{nearest_name(option, known)}; "
                 f"it takes {', '.join(known) if known else 'no options'}"
             )
+    check_count(batch_size, "batch_size", 1)
+    many = _is_many(image)
+    frames = [_as_frame(one) for one in (image if many else [image])]
+    found: list[Instances | None] = [None] * len(frames)
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for index, frame in enumerate(frames):
+        by_shape.setdefault(shape_of(frame), []).append(index)
+    for indices in by_shape.values():
+        for start in range(0, len(indices), int(batch_size)):
+            chosen = indices[start : start + int(batch_size)]
+            done = run([frames[index] for index in chosen], device=device, **options)  # pyright: ignore[reportCallIssue]
+            for index, one in zip(chosen, done, strict=True):
+                found[index] = _named(one, frames[index], method, pixel_size_nm)
+    return found if many else found[0]  # pyright: ignore[reportReturnType]
+
+
+def _is_many(image: object) -> bool:
+    """Return whether a list or tuple holds frames; one of numbers, or of rows of them, is an image itself."""
+    if not isinstance(image, list | tuple):
+        return False
+    frames = [
+        isinstance(one, Reconstruction | Measurement) or (isinstance(one, np.ndarray) and one.ndim == 2)
+        for one in image
+    ]
+    if any(frames) and not all(frames):
+        odd = image[frames.index(False)]
+        raise InputError(
+            f"frame {frames.index(False)} of the list is {type(odd).__name__}; expected images (arrays of two "
+            "dimensions), reconstructions or measurements"
+        )
+    return all(frames)
+
+
+def _as_frame(image: ArrayLike | Reconstruction | Measurement) -> Frame:
+    return image if isinstance(image, Reconstruction | Measurement) else _as_image(image)
+
+
+def shape_of(frame: Frame) -> tuple[int, ...]:
+    """Return the shape (H, W) of a frame."""
+    return frame.image.shape if isinstance(frame, Reconstruction) else frame.shape
+
+
+def _named(found: Instances, frame: Frame, method: str, pixel_size_nm: PixelSize | None) -> Instances:
+    """Return what a method found with the frame's name and scale, and the method's name."""
     name = "frame"
-    if isinstance(image, Reconstruction | Measurement):
-        pixel_size_nm = image.pixel_size_nm if pixel_size_nm is None else pixel_size_nm
-        name = image.name
-    if not isinstance(image, Reconstruction | Measurement):
-        image = _as_image(image)
-    found = run(image, device=device, **options)  # pyright: ignore[reportCallIssue]
-    return Instances(
-        found.labels,
-        boxes=found.boxes,
-        scores=found.scores,
-        masks=found.masks,
-        pixel_size_nm=pixel_size_nm,
-        intensity=found.intensity,
-        name=name,
-        method=method,
-        info=found.info,
-    )
+    if isinstance(frame, Reconstruction | Measurement):
+        pixel_size_nm = frame.pixel_size_nm if pixel_size_nm is None else pixel_size_nm
+        name = frame.name
+    return replace(found, pixel_size_nm=pixel_size_nm, name=name, method=method)
 
 
-def full_image(image: NDArray[np.float64] | Reconstruction | Measurement) -> NDArray[np.float64]:
+def full_image(image: Frame) -> NDArray[np.float64]:
     """Return the image of a frame, in float64; `InputError` if it is a sparse scan, which has none yet."""
     if isinstance(image, Reconstruction):
         return image.image.astype(np.float64)
@@ -126,9 +187,11 @@ def _as_image(image: ArrayLike) -> NDArray[np.float64]:
     return array.astype(np.float64)
 
 
-@segmenters.register("threshold", "background flattening, threshold at half height, watershed: the classical floor")
+@segmenters.register_each(
+    "threshold", "background flattening, threshold at half height, watershed: the classical floor"
+)
 def threshold(
-    image: NDArray[np.float64] | Reconstruction | Measurement,
+    image: Frame,
     *,
     device: str = "cpu",
     polarity: str = "auto",

@@ -56,7 +56,9 @@ def choose_operating_point(
         seen = sample.seen
         seen = seen[None] if isinstance(seen, torch.Tensor) else make_batch([seen], multiple=MULTIPLE)
         with torch.inference_mode():
-            found = run_views(model.network, model.maps(seen.to(device)), DEFAULT_VIEWS, regions=architecture.regions)
+            (found,) = run_views(
+                model.network, model.maps(seen.to(device)), DEFAULT_VIEWS, regions=architecture.regions
+            )
         found = {name: value.float().cpu().numpy() for name, value in found.items()}
         draw = partial(_paste, truth.shape, found) if architecture.regions else partial(_split, found)
         for row, point in enumerate(POINTS):

@@ -9,6 +9,7 @@ https://doi.org/10.1109/CVPR.2018.00377).
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,8 +45,10 @@ def octaves(shape: tuple[int, int]) -> list[float]:
     return found
 
 
-def surest(look: Callable[[float], Instances], shape: tuple[int, int]) -> tuple[Instances, float]:
-    r"""Return what is found on a frame at the scale that suits it, and that scale.
+def surest(
+    look: Callable[[float, list[int]], list[Instances]], shape: tuple[int, int], n_frames: int = 1
+) -> list[tuple[Instances, float]]:
+    r"""Return what is found on each of some frames at the scale that suits it, and that scale.
 
     Of the octaves the one whose detections have the largest mean score, among those whose median diameter is at least
     `SMALLEST_MEDIAN_PX` as seen (at full size of any diameter); and of a reduced one and the scales half an octave
@@ -54,22 +57,48 @@ def surest(look: Callable[[float], Instances], shape: tuple[int, int]) -> tuple[
     Parameters
     ----------
     look : callable
-        From a scale, above 0 to 1, to what is found, with scores, on the full frame's pixels.
+        From a scale, above 0 to 1, and the numbers of some frames to what is found on them, with scores, on the full
+        frame's pixels.
     shape : (int, int)
-        The frame's.
+        The frames'.
+    n_frames : int
+        How many there are; those that need a scale are looked at together.
 
     Returns
     -------
-    found : Instances
-    scale : float
+    list of (Instances, float)
     """
-    seen = {scale: look(scale) for scale in octaves(shape)}
+    seen: list[dict[float, Instances]] = [{} for _ in range(n_frames)]
+
+    def see(wanted: dict[float, list[int]]) -> None:
+        for scale, frames in wanted.items():
+            for frame, found in zip(frames, look(scale, frames), strict=True):
+                seen[frame][scale] = found
+
+    see({scale: list(range(n_frames)) for scale in octaves(shape)})
+    beside: dict[float, list[int]] = {}
+    for frame, views in enumerate(seen):
+        for scale in _half_octaves(_best(views), shape):
+            beside.setdefault(scale, []).append(frame)
+    see(beside)
+    return [_of_views(views) for views in seen]
+
+
+def _half_octaves(best: float, shape: tuple[int, int]) -> list[float]:
+    """Return the scales half an octave beside the surest octave, if that is a reduced one.
+
+    Those of two octaves are the same number, so that frames that need it are looked at together.
+
+    >>> _half_octaves(0.25, (800, 800))[1] == _half_octaves(0.5, (800, 800))[0]
+    True
+    """
+    beside = [] if best == 1 else [math.sqrt(best**2 / 2), math.sqrt(2 * best**2)]
+    return [scale for scale in beside if min(shape) * scale >= SMALLEST_SIDE_PX]
+
+
+def _of_views(seen: dict[float, Instances]) -> tuple[Instances, float]:
+    """Return the surest view of a frame, with what larger ones are sure of and it shows too small, and its scale."""
     best = _best(seen)
-    if best < 1:
-        for beside in (best / np.sqrt(2), best * np.sqrt(2)):
-            if min(shape) * beside >= SMALLEST_SIDE_PX:
-                seen[beside] = look(beside)
-        best = _best(seen)
     found, least = seen[best], max(SURE, _sureness(seen[best], best))
     for scale in sorted(scale for scale in seen if scale > best):
         found = _with_small(found, seen[scale], best, least)

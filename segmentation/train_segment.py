@@ -245,5 +245,5 @@ class _Collate:
         batch = make_batch(
             [sample.seen for sample in samples if not isinstance(sample.seen, torch.Tensor)], multiple=MULTIPLE
         )
-        # The first guess is the one from which a scan starts in use, see `mapping.map_frame`.
+        # The first guess is the one from which a scan starts in use, see `mapping.map_frames`.
         return (batch.with_smooth(fast=True) if self.smooth else batch), targets

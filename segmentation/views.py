@@ -15,20 +15,22 @@ if TYPE_CHECKING:
 
     from segmentation.models.family import ParticleNetwork
 
+Found = dict[str, "Tensor"]
+"""What a network makes of a frame: detections or maps by name."""
 DEFAULT_VIEWS = 2
 SAME_IOU = 0.5
 """Detections of two views whose boxes overlap by this are one particle."""
 
 
-def run_views(network: ParticleNetwork, maps: Tensor, views: int, *, regions: bool) -> dict[str, Tensor]:
-    """Return what a network makes of a frame, the mean over mirrored views of it.
+def run_views(network: ParticleNetwork, maps: Tensor, views: int, *, regions: bool) -> list[Found]:
+    """Return what a network makes of frames, of each the mean over mirrored views of it.
 
     Parameters
     ----------
     network : nn.Module
         In evaluation mode.
-    maps : Tensor, shape (1, C, h, w)
-        What the network's mapping shows of a frame.
+    maps : Tensor, shape (B, C, h, w)
+        What the network's mapping shows of the frames.
     views : int
         1 to 4.
     regions : bool
@@ -36,28 +38,45 @@ def run_views(network: ParticleNetwork, maps: Tensor, views: int, *, regions: bo
 
     Returns
     -------
-    dict of str to Tensor
-        ``boxes`` (N, 4), ``scores`` (N,), best first, and ``masks`` (N, 28, 28); or maps (H, W) by name.
+    list of dict of str to Tensor
+        Of each frame ``boxes`` (N, 4), ``scores`` (N,), best first, and ``masks`` (N, 28, 28), on the CPU; or maps
+        (H, W) by name, where `maps` are.
     """
     if maps.shape[1] != network.entry.channels:
         raise InputError(
             f"the network takes {network.entry.channels} maps and mapping {network.config.mapping!r} gives "
             f"{maps.shape[1]}; expected weights trained on the features of this reconstruction network"
         )
-    found = []
     sides = [side * network.entry.stride for side in maps.shape[-2:]]
-    for axes in MIRRORS[:views]:
-        seen = moved(maps, network.config.mapping, lambda x, axes=axes: x.flip(axes)) if axes else maps
-        one = network(seen.contiguous(memory_format=torch.channels_last))[0][0]
-        found.append(_boxes_back(one, axes, sides) if regions else {k: v.flip(axes) for k, v in one.items()})
-    if views == 1:
-        return found[0]
-    if regions:
-        return merged_detections(found)
-    return {name: torch.stack([one[name] for one in found]).mean(0) for name in found[0]}
+    seen = [
+        moved(maps, network.config.mapping, lambda x, axes=axes: x.flip(axes)) if axes else maps
+        for axes in MIRRORS[:views]
+    ]
+    if maps.device.type != "cpu":
+        seen = [torch.cat(seen)]  # all at once: the fewer and larger its kernels, the less a GPU waits for them
+    looks = [one for part in seen for one in network(part.contiguous(memory_format=torch.channels_last))[0]]
+    looks = _fetched(looks) if regions else looks
+    found: list[Found] = []
+    for frame in range(len(maps)):
+        own = zip(MIRRORS, looks[frame :: len(maps)], strict=False)
+        if regions:
+            found.append(merged_detections([_boxes_back(one, axes, sides) for axes, one in own]))
+        else:
+            back = [{name: value.flip(axes) for name, value in one.items()} for axes, one in own]
+            found.append({name: torch.stack([one[name] for one in back]).mean(0) for name in back[0]})
+    return found
 
 
-def merged_detections(found: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+def _fetched(found: list[Found]) -> list[Found]:
+    """Bring the detections of many frames to the CPU in one go: a GPU stops for each."""
+    if all(value.device.type == "cpu" for one in found for value in one.values()):
+        return found
+    counts = [len(one["scores"]) for one in found]
+    parts = {name: torch.cat([one[name] for one in found]).cpu().split(counts) for name in found[0]}
+    return [{name: part[frame] for name, part in parts.items()} for frame in range(len(found))]
+
+
+def merged_detections(found: list[Found]) -> Found:
     """Return the detections of several views as one, best first.
 
     Two of different views are the same particle where each is the other's best by IoU, at least `SAME_IOU`. Boxes and
@@ -75,6 +94,8 @@ def merged_detections(found: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """
     from torchvision.ops import nms  # here: see `segmentation.models.family`
 
+    if len(found) == 1:
+        return found[0]
     total, *others = (_weighted(one) for one in found)
     for one in others:
         ours, theirs = _pairs(_boxes(total), _boxes(one))
@@ -89,13 +110,13 @@ def merged_detections(found: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {"boxes": boxes[kept], "scores": scores[kept], "masks": (total["masks"] / weight[:, None, None])[kept]}
 
 
-def _weighted(found: dict[str, Tensor]) -> dict[str, Tensor]:
+def _weighted(found: Found) -> Found:
     scores = found["scores"].float().clone()  # the sums of all views are added up in these
     masks = found["masks"].float() * scores[:, None, None]
     return {"boxes": found["boxes"].float() * scores[:, None], "scores": scores, "masks": masks}
 
 
-def _boxes(weighted: dict[str, Tensor]) -> Tensor:
+def _boxes(weighted: Found) -> Tensor:
     return weighted["boxes"] / weighted["scores"].clamp(min=1e-9)[:, None]
 
 
@@ -113,7 +134,7 @@ def _pairs(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     return ours, there[ours]
 
 
-def _boxes_back(found: dict[str, Tensor], axes: tuple[int, ...], sides: list[int]) -> dict[str, Tensor]:
+def _boxes_back(found: Found, axes: tuple[int, ...], sides: list[int]) -> Found:
     """Return the detections of a mirrored frame where they lie in the frame itself."""
     if not axes:
         return found

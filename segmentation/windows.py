@@ -17,11 +17,14 @@ from scipy.sparse.csgraph import connected_components
 from cs_recon.tiles import WHOLE_PIXELS, spans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
 
     from segmentation.mapping import Mapped
+    from segmentation.views import Found
+
+    Run = Callable[[Tensor], list[Found]]
 
 TILE, HALO = 768, 128
 """Side of a window without its halo, and how far it reaches beyond, in pixels: windows overlap by 2 x 128."""
@@ -30,59 +33,67 @@ _COVERED_SHARE = 0.5
 _EDGE_PX = 1.5
 
 
-def dense_maps(run: Callable[[Tensor], dict[str, Tensor]], mapped: Mapped, *, multiple: int) -> dict[str, Tensor]:
-    """Return a network's maps (H, W), padded as the frame is, blended from windows.
+def dense_maps(run: Run, frames: Sequence[Mapped], *, multiple: int) -> list[Found]:
+    """Return a network's maps (H, W) of each frame, padded as the frame is, blended from windows.
 
     Parameters
     ----------
     run : callable
-        From maps (1, C, h, w) to named maps (H, W) of the window.
-    mapped : Mapped
-        The frame.
+        From maps (B, C, h, w) to named maps (H, W) of the window in each frame.
+    frames : sequence of Mapped
+        One or more, of one padded shape: looked at together.
     multiple : int
         What corners of windows are multiples of.
     """
-    found: dict[str, Tensor] = {}
-    for rows, cols, weight in _windows(mapped, multiple):
-        maps = run(mapped.window(rows, cols))
-        for name, part in maps.items():
-            whole = found.setdefault(name, torch.zeros(mapped.padded, device=part.device))
-            whole[rows, cols] += weight.to(part) * part
+    found: list[Found] = [{} for _ in frames]
+    for rows, cols, weight in _windows(frames[0], multiple):
+        for whole, maps in zip(found, run(_window_of(frames, rows, cols)), strict=True):
+            for name, part in maps.items():
+                blended = whole.setdefault(name, torch.zeros(frames[0].padded, device=part.device))
+                blended[rows, cols] += weight.to(part) * part
     return found
 
 
-def detections(
-    run: Callable[[Tensor], dict[str, Tensor]], mapped: Mapped, *, multiple: int, min_score: float
-) -> dict[str, Tensor]:
-    """Return a network's detections over the frame, best first.
+def detections(run: Run, frames: Sequence[Mapped], *, multiple: int, min_score: float) -> list[Found]:
+    """Return a network's detections over each frame, best first.
 
     Parameters
     ----------
     run : callable
-        From maps (1, C, h, w) to ``boxes`` (N, 4), ``scores`` (N,) and ``masks`` (N, 28, 28) in the window.
-    mapped, multiple : Mapped, int
+        From maps (B, C, h, w) to ``boxes`` (N, 4), ``scores`` (N,) and ``masks`` (N, 28, 28) in the window of each
+        frame.
+    frames, multiple : sequence of Mapped, int
         As of `dense_maps`.
     min_score : float
         Detections scored lower are left out.
     """
-    parts: list[dict[str, Tensor]] = []
-    for rows, cols, _ in _windows(mapped, multiple):
-        found = run(mapped.window(rows, cols))
-        sure = found["scores"] >= min_score
-        boxes = found["boxes"][sure] + found["boxes"].new_tensor([cols.start, rows.start, cols.start, rows.start])
-        parts.append({
-            "boxes": boxes,
-            "scores": found["scores"][sure],
-            # Half precision is exact enough for masks and keeps thousands of them small.
-            "masks": found["masks"][sure].half(),
-            "cut": _cut(boxes, rows, cols, mapped.padded),
-            "window": boxes.new_tensor([cols.start, rows.start, cols.stop, rows.stop]).expand_as(boxes),
-        })  # fmt: skip
+    parts: list[list[Found]] = [[] for _ in frames]
+    for rows, cols, _ in _windows(frames[0], multiple):
+        for own, found in zip(parts, run(_window_of(frames, rows, cols)), strict=True):
+            sure = found["scores"] >= min_score
+            boxes = found["boxes"][sure] + found["boxes"].new_tensor([cols.start, rows.start, cols.start, rows.start])
+            own.append({
+                "boxes": boxes,
+                "scores": found["scores"][sure],
+                # Half precision is exact enough for masks and keeps thousands of them small.
+                "masks": found["masks"][sure].half(),
+                "cut": _cut(boxes, rows, cols, frames[0].padded),
+                "window": boxes.new_tensor([cols.start, rows.start, cols.stop, rows.stop]).expand_as(boxes),
+            })  # fmt: skip
+    return [_whole(own) for own in parts]
+
+
+def _whole(parts: list[Found]) -> Found:
+    """Return the detections of a frame's windows as the frame's, best first."""
     joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     if len(parts) > 1:
         joined = _distinct(**joined)
     best = torch.argsort(joined["scores"], descending=True, stable=True)
     return {name: joined[name][best] for name in ("boxes", "scores", "masks")}
+
+
+def _window_of(frames: Sequence[Mapped], rows: slice, cols: slice) -> Tensor:
+    return torch.cat([frame.window(rows, cols) for frame in frames])
 
 
 def _windows(mapped: Mapped, multiple: int) -> Iterator[tuple[slice, slice, Tensor]]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from simulate.errors import InputError, nearest_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 T = TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,29 @@ class Registry(Generic[T]):
         def add(value: T) -> T:
             self._entries[name] = Entry(name, summary, value)
             return value
+
+        return add
+
+    def register_each(self, name: str, summary: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """Decorate a function of one thing to make it known as `name`, which takes many, one after another.
+
+        Examples
+        --------
+        >>> solvers = Registry("solver")
+        >>> @solvers.register_each("half", "half of it")
+        ... def half(of):
+        ...     return of / 2
+        >>> solvers["half"]([2, 4]), half(2)
+        ([1.0, 2.0], 1.0)
+        """
+
+        def add(run: Callable[P, R]) -> Callable[P, R]:
+            @functools.wraps(run)
+            def each(many: Iterable[Any], /, **options: Any) -> list[R]:
+                return [run(one, **options) for one in many]  # pyright: ignore[reportCallIssue]
+
+            self.register(name, summary)(each)  # pyright: ignore[reportArgumentType]
+            return run
 
         return add
 

@@ -9,7 +9,7 @@ import torch
 from cs_recon import reconstruct
 from cs_recon.batch import make_batch
 from cs_recon.learned import denormalised, load_network, scan_batch
-from segmentation.mapping import MAPPINGS, entry_of, image_maps, map_frame, moved, trainable_maps
+from segmentation.mapping import MAPPINGS, entry_of, image_maps, map_frames, moved, trainable_maps
 from segmentation.preprocess import level_and_spread
 from simulate import InputError, Measurement, SceneConfig, make_scene, measure, scan_path
 
@@ -20,6 +20,11 @@ FULL = measure(SCENE.frame, scan_path("raster", (70, 85)), peak_counts=30, rng=2
 FOUND = reconstruct(SCAN)
 
 
+def map_frame(frame, mapping, **options):
+    (mapped,) = map_frames([frame], mapping, multiple=32, device=CPU, **options)
+    return mapped
+
+
 def whole(mapped):
     rows, cols = mapped.padded
     return mapped.window(slice(0, rows), slice(0, cols))
@@ -28,7 +33,7 @@ def whole(mapped):
 @pytest.mark.parametrize("mapping", MAPPINGS)
 @pytest.mark.parametrize("frame", [FULL, FULL.values], ids=["scan", "image"])
 def test_every_mapping_takes_full_frames(mapping, frame):
-    mapped = map_frame(frame, mapping, multiple=32, device=CPU)
+    mapped = map_frame(frame, mapping)
     maps, entry = whole(mapped), entry_of(mapping, 40)
     assert mapped.padded == (96, 96)
     assert maps.shape == (1, entry.channels, 96 // entry.stride, 96 // entry.stride)
@@ -42,7 +47,7 @@ def test_the_unit_of_a_scan_does_not_matter(mapping, gain, offset):
     values = np.where(SCAN.mask, gain * SCAN.values + offset, 0)
     other = Measurement(values, SCAN.mask)
     base = Measurement(SCAN.values, SCAN.mask)
-    maps = [whole(map_frame(scan, mapping, multiple=32, device=CPU)) for scan in (base, other)]
+    maps = [whole(map_frame(scan, mapping)) for scan in (base, other)]
     torch.testing.assert_close(*maps, atol=2e-3, rtol=1e-3)
 
 
@@ -60,7 +65,7 @@ def test_image_maps_tell_image_and_uncertainty_in_its_own_spread():
 @pytest.mark.parametrize("shape", [(70, 85), (9, 64)])
 def test_images_go_on_mirrored_beyond_their_edges(shape):
     image = np.random.default_rng(0).random(shape)
-    padded = whole(map_frame(image, "reconstruct", multiple=32, device=CPU))[0].numpy()
+    padded = whole(map_frame(image, "reconstruct"))[0].numpy()
     rows, cols = shape
     np.testing.assert_array_equal(padded[:, :rows, :cols], image_maps(image))
     n = min(rows, padded.shape[1] - rows)
@@ -78,7 +83,7 @@ def test_an_image_without_sigma_gets_that_of_its_noise():
 
 
 def test_sparse_maps_hold_the_samples_and_nothing_else():
-    maps = whole(map_frame(SCAN, "sparse", multiple=32, device=CPU))[0]
+    maps = whole(map_frame(SCAN, "sparse"))[0]
     batch = make_batch([SCAN], multiple=32)
     mask = torch.zeros(96, 96, dtype=torch.bool)
     mask[:70, :85] = torch.from_numpy(SCAN.mask)
@@ -99,17 +104,15 @@ def by_the_network(scan, multiple):
 @pytest.mark.usefixtures("single_precision")
 def test_features_of_a_scan_are_those_of_its_reconstruction():
     scan = measure(SCENE.frame[:64, :64], scan_path("random", (64, 64), 0.2, rng=1), peak_counts=30, rng=2)
-    mapped, same = map_frame(scan, "features", multiple=32, device=CPU), by_the_network(scan, 32)
+    mapped, same = map_frame(scan, "features"), by_the_network(scan, 32)
     np.testing.assert_allclose(mapped.image, same.image, rtol=1e-5)
-    torch.testing.assert_close(whole(mapped), whole(map_frame(same, "features", multiple=32, device=CPU)))
+    torch.testing.assert_close(whole(mapped), whole(map_frame(same, "features")))
     found = reconstruct(scan)
     assert np.sqrt(np.mean(np.square((mapped.image - found.image) / found.sigma))) < 0.15
 
 
 def test_a_reconstruction_that_is_padded_less_shows_the_same():
-    mapped, stored = (
-        whole(map_frame(frame, "features", multiple=32, device=CPU)) for frame in (SCAN, by_the_network(SCAN, 16))
-    )
+    mapped, stored = (whole(map_frame(frame, "features")) for frame in (SCAN, by_the_network(SCAN, 16)))
     assert mapped.shape == stored.shape
     # What lies beyond the edge reaches far into the features, not into the image.
     torch.testing.assert_close(mapped[:, :8, :16], stored[:, :8, :16], atol=0.03, rtol=0)
@@ -121,8 +124,8 @@ def test_features_hold_all_that_the_image_shows_and_the_last_features(shape):
         np.random.default_rng(0).random(shape), scan_path("random", shape, 0.4, rng=1), peak_counts=30, rng=2
     )
     found = reconstruct(scan)
-    image = whole(map_frame(found, "reconstruct", multiple=32, device=CPU))
-    features = whole(map_frame(found, "features", multiple=32, device=CPU))
+    image = whole(map_frame(found, "reconstruct"))
+    features = whole(map_frame(found, "features"))
     assert torch.equal(torch.nn.functional.pixel_shuffle(features[:, :8], 2), image)
     last, stride = found.features["last"]
     assert stride == 2
@@ -136,7 +139,7 @@ def test_features_to_train_through_are_those_in_use_but_for_the_calibration():
     network = load_network("unrolled-ista").network
     with torch.inference_mode():
         trained = trainable_maps(network(make_batch([scan], multiple=32).with_smooth(fast=True)))
-    used = whole(map_frame(scan, "features", multiple=32, device=CPU))
+    used = whole(map_frame(scan, "features"))
     torch.testing.assert_close(trained[:, :4], used[:, :4], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(trained[:, 8:], used[:, 8:])
     # Sigma: a factor, which becomes a difference of logarithms where the 0.01 hardly counts.
@@ -169,16 +172,16 @@ def test_moved_features_are_those_of_the_moved_image(axes):
 )
 def test_a_mapping_refuses_what_it_cannot_use(frame, mapping, message):
     with pytest.raises(InputError, match=message):
-        map_frame(frame, mapping, multiple=32, device=CPU)
+        map_frame(frame, mapping)
 
 
 def test_features_of_another_frame_are_refused():
     found = FOUND
     foreign = replace(found, image=np.zeros((140, 90), np.float32), sigma=None)
     with pytest.raises(InputError, match="expected features of this very frame"):
-        map_frame(foreign, "features", multiple=32, device=CPU)
+        map_frame(foreign, "features")
     with pytest.raises(InputError, match="bring a reconstructor of their own"):
-        map_frame(found, "features", multiple=32, device=CPU, reconstructor=load_network("unrolled-ista"))
+        map_frame(found, "features", reconstructor=load_network("unrolled-ista"))
 
 
 @pytest.mark.usefixtures("single_precision")
@@ -187,9 +190,9 @@ def test_windows_of_a_large_frame_give_the_maps_of_the_whole(monkeypatch):
     monkeypatch.setattr("cs_recon.tiles.WHOLE_PIXELS", 1024 * 1024)
     scene = make_scene(SceneConfig(shape=(160, 192), n_particles=6), rng=5).frame
     scan = measure(scene, scan_path("random", (160, 192), 0.3, rng=1))
-    mapped = map_frame(scan, "features", multiple=32, device=CPU)
+    mapped = map_frame(scan, "features")
     monkeypatch.undo()
-    expected = map_frame(scan, "features", multiple=32, device=CPU)
+    expected = map_frame(scan, "features")
     got = mapped.window(slice(0, 160), slice(0, 128))
     want = expected.window(slice(0, 160), slice(0, 128))
     # Away from the cut at column 128, the network sees the same.
@@ -205,3 +208,15 @@ def test_one_bright_column_does_not_set_the_scale(side):
     plain = level_and_spread(image)
     image[:, 0] += 20
     assert level_and_spread(image) == pytest.approx(plain, rel=0.05)
+
+
+@pytest.mark.parametrize("mapping", MAPPINGS)
+def test_frames_together_are_mapped_as_each_alone(mapping):
+    """Of different doses and ratios, in an order in which reconstructions stand between scans."""
+    denser = measure(SCENE.frame, scan_path("random", (70, 85), 0.5, rng=3), peak_counts=300, rng=4)
+    frames = {"reconstruct": [FULL, FOUND, FULL.values], "features": [SCAN, FOUND, denser], "sparse": [SCAN, denser]}
+    together = map_frames(frames[mapping], mapping, multiple=32, device=CPU)
+    for frame, mapped in zip(frames[mapping], together, strict=True):
+        alone = map_frame(frame, mapping)
+        torch.testing.assert_close(whole(mapped), whole(alone), atol=0.02, rtol=0.02)
+        np.testing.assert_allclose(mapped.image, alone.image, atol=1e-3 * np.ptp(alone.image))

@@ -15,7 +15,7 @@ from cs_recon.training import LoopConfig
 from segmentation import Instances, average_precision, segment
 from segmentation.frame_pool import turned
 from segmentation.learned import load_segmenter
-from segmentation.mapping import MAPPINGS, entry_of, map_frame, moved
+from segmentation.mapping import MAPPINGS, entry_of, map_frames, moved
 from segmentation.models import regions
 from segmentation.models.family import ARCHITECTURES, make_network
 from segmentation.operating_point import POINTS, choose_operating_point
@@ -170,7 +170,7 @@ def test_false_particles_on_frames_without_any_cost_the_operating_point(monkeypa
 
     def found(*_, **__):
         one = torch.tensor(next(scores))
-        return {"boxes": torch.tensor([[10.0, 10, 23, 23]]), "scores": one, "masks": torch.ones(1, 28, 28)}
+        return [{"boxes": torch.tensor([[10.0, 10, 23, 23]]), "scores": one, "masks": torch.ones(1, 28, 28)}]
 
     monkeypatch.setattr("segmentation.operating_point.run_views", found)
     config = small("mask-rcnn")
@@ -218,7 +218,7 @@ def test_pooled_images_come_again_turned_and_are_drawn_once(tmp_path, monkeypatc
 def test_pooled_features_are_those_of_the_scan_and_come_again_turned(tmp_path):
     fresh = LabelledScenes(POOLED, 3, 90, mapping="features")[1]
     kept = LabelledScenes(POOLED, 3, 90, mapping="features", pool=tmp_path)
-    mapped = map_frame(fresh.seen, "features", multiple=32, device=torch.device("cpu"))
+    (mapped,) = map_frames([fresh.seen], "features", multiple=32, device=torch.device("cpu"))
     maps = mapped.window(slice(0, 64), slice(0, 64))[0]
     torch.testing.assert_close(kept[1].seen, maps, atol=5e-3, rtol=5e-3)
     labels, positions = fresh.target["label_map"].numpy(), set()

@@ -15,6 +15,7 @@ from cs_recon.tiles import run_tiled
 from cs_recon.transforms import dct2, idct2
 from segmentation import run, segment
 from segmentation.models.family import ARCHITECTURES
+from segmentation.views import run_views
 from simulate import SceneConfig, make_scene, measure, scan_path
 
 pytestmark = [
@@ -99,6 +100,38 @@ def test_mappings_stay_on_their_device(mapping):
     one, two = on_both(lambda device: run(scan_of(SCENE), device=device, **options).instances.labels)
     assert one.max() > 0
     np.testing.assert_array_equal(two, one)
+
+
+@pytest.mark.parametrize("method", ARCHITECTURES)
+def test_frames_are_looked_at_together(method, monkeypatch):
+    """All views of three frames in one call a scale, and each frame's particles are those that it has alone."""
+    calls = []
+
+    def seen(network, maps, views, **options):
+        calls.append(len(maps))
+        return run_views(network, maps, views, **options)
+
+    monkeypatch.setattr("segmentation.learned.run_views", seen)
+    frames = [SCENE, np.roll(SCENE, 40, axis=0)[::-1], 5 - 3 * SCENE]
+    alone = [segment(frame, method, device="cpu", scale=1) for frame in frames]
+    calls.clear()
+    with pretend_cuda():
+        together = segment(frames, method, device="cuda", scale=1, batch_size=3)
+    assert calls == [3]
+    for one, two in zip(alone, together, strict=True):
+        assert len(one) > 0
+        assert np.mean(one.labels != two.labels) < 1e-3
+        np.testing.assert_allclose(two.scores, one.scores, atol=1e-3)
+
+
+def test_scans_give_features_together():
+    scans = [scan_of(SCENE, ratio, seed) for seed, ratio in enumerate((0.2, 0.4, 0.6))]
+    alone = [segment(scan, mapping="features", device="cpu").labels for scan in scans]
+    with pretend_cuda():
+        together = segment(scans, mapping="features", device="cuda")
+    for one, two in zip(alone, together, strict=True):
+        assert one.max() > 0
+        assert np.mean(one != two.labels) < 1e-3
 
 
 def test_adapting_stays_on_its_device(tmp_path):

@@ -37,11 +37,12 @@ def chosen(by_scale, other=NOTHING):
     """What `surest` makes of these, and at which scales it looked."""
     asked = []
 
-    def look(scale):
+    def look(scale, frames):
         asked.append(round(scale, 3))
-        return by_scale.get(round(scale, 3), other)
+        assert frames == [0]
+        return [by_scale.get(round(scale, 3), other)]
 
-    result, scale = surest(look, SHAPE)
+    ((result, scale),) = surest(look, SHAPE)
     return result, round(scale, 3), asked
 
 
@@ -62,6 +63,18 @@ def test_the_surest_scale_is_taken_and_its_neighbours_are_tried():
     assert chosen({1: TEXTURE, 0.5: LARGE, 0.707: surer})[1] == 0.707
     result, scale, asked = chosen({1: LARGE, 0.5: TEXTURE})
     assert (scale, asked) == (1, [1, 0.5, 0.25])
+
+
+def test_each_of_several_frames_gets_its_own_scale():
+    frames = [{1: LARGE}, {1: TEXTURE, 0.5: LARGE}, {1: TEXTURE, 0.25: LARGE}]
+    asked = {}
+
+    def look(scale, which):
+        asked[round(scale, 3)] = which
+        return [frames[index].get(round(scale, 3), NOTHING) for index in which]
+
+    assert [round(scale, 3) for _, scale in surest(look, SHAPE, 3)] == [1, 0.5, 0.25]
+    assert asked == {1: [0, 1, 2], 0.5: [0, 1, 2], 0.25: [0, 1, 2], 0.354: [1, 2], 0.707: [1]}
 
 
 def test_of_scales_that_are_as_sure_the_largest_is_taken():

@@ -58,6 +58,18 @@ class TestEveryMethod:
             found = segment(image, method)
             assert (found.pixel_size_nm, found.name) == (0.25, "lot 7")
 
+    def test_a_list_gives_what_each_frame_gives(self, method):
+        """Of several shapes and kinds, in their order."""
+        scan = measure(SCENE.frame, scan_path("raster", SCENE.frame.shape), peak_counts=200, rng=0, name="a scan")
+        frames = [SCENE.frame, SCENE.frame[:96, :128], np.zeros(SCENE.frame.shape), scan, reconstruct(scan, "nearest")]
+        together = segment(frames, method, batch_size=3)
+        for frame, found in zip(frames, together, strict=True):
+            alone = segment(frame, method)
+            np.testing.assert_array_equal(found.labels, alone.labels)
+            np.testing.assert_array_equal(found.intensity, alone.intensity)
+            assert (found.name, found.method, found.info) == (alone.name, method, alone.info)
+        assert segment([], method) == []
+
     def test_an_unknown_option_is_refused(self, method):
         with pytest.raises(InputError, match="has no option"):
             segment(SCENE.frame, method, treshold=1)
@@ -70,6 +82,8 @@ class TestEveryMethod:
         (np.zeros((1, 32)), "at least 8 x 8"),
         (np.zeros((32, 32, 3)), "3 dimensions"),
         (np.zeros((32, 32), complex), "real numbers"),
+        ([SCENE.frame, "frame.tif"], "frame 1 of the list is str; expected images"),
+        ([SCENE.frame, np.full((32, 32), np.nan)], "NaN or infinite"),
         (Measurement(SCENE.frame, np.indices(SCENE.frame.shape).sum(axis=0) % 2 == 0), "reconstruct it first"),
     ],
 )

@@ -26,7 +26,7 @@ class Network:
 
     def __call__(self, maps):
         """Return what a network does: what it found of each frame, and no losses."""
-        return [self.found(maps)], {}
+        return [self.found(one[None]) for one in maps], {}
 
 
 def spotter(maps):
@@ -39,7 +39,7 @@ def spotter(maps):
 
 @pytest.mark.parametrize("views", range(1, len(MIRRORS) + 1))
 def test_detections_come_back_to_their_place(views):
-    found = run_views(Network(spotter), MAPS, views, regions=True)
+    (found,) = run_views(Network(spotter), MAPS, views, regions=True)
     torch.testing.assert_close(found["boxes"], torch.tensor([[20.0, 5.0, 44.0, 15.0]]))
     assert found["scores"].tolist() == pytest.approx([0.8])
     torch.testing.assert_close(found["masks"], spotter(MAPS)["masks"])
@@ -47,8 +47,18 @@ def test_detections_come_back_to_their_place(views):
 
 @pytest.mark.parametrize("views", range(1, len(MIRRORS) + 1))
 def test_maps_come_back_to_their_place(views):
-    found = run_views(Network(lambda maps: {"particle": maps[0, 0] + 0.1}), MAPS, views, regions=False)
+    (found,) = run_views(Network(lambda maps: {"particle": maps[0, 0] + 0.1}), MAPS, views, regions=False)
     torch.testing.assert_close(found["particle"], MAPS[0, 0] + 0.1)
+
+
+@pytest.mark.parametrize("regions", [True, False])
+def test_frames_together_give_what_each_gives_alone(regions):
+    network = Network(spotter if regions else lambda maps: {"particle": maps[0, 0]})
+    other = torch.zeros_like(MAPS)
+    other[0, 0, 30:60, 1:9] = 1.0
+    together = run_views(network, torch.cat([MAPS, other]), 3, regions=regions)
+    alone = [run_views(network, maps, 3, regions=regions)[0] for maps in (MAPS, other)]
+    torch.testing.assert_close(together, alone)
 
 
 def test_every_view_is_another_one():
@@ -93,7 +103,7 @@ def test_a_mirrored_frame_gives_the_mirrored_particles(method, mapping):
     maps = torch.randn(1, network.entry.channels, 64 // stride, 96 // stride)
     mirrored = moved(maps, mapping, lambda x: x.flip(-1))
     with torch.inference_mode():
-        here, there = (run_views(network, one, 4, regions=method == "mask-rcnn") for one in (maps, mirrored))
+        (here,), (there,) = (run_views(network, one, 4, regions=method == "mask-rcnn") for one in (maps, mirrored))
     if method == "mask-fpn":
         torch.testing.assert_close(here["particle"], there["particle"].flip(-1), atol=1e-5, rtol=1e-4)
     else:

@@ -29,8 +29,13 @@ def frame_of(boxes, shape):
 
 
 def seen(maps):
-    """Detect what is in a window: the box of each particle's visible part, a larger part with a higher score."""
-    labels, boxes, scores = maps[0, 0], [], []
+    """Detect what is in the window of each frame."""
+    return [seen_in(labels) for labels in maps[:, 0]]
+
+
+def seen_in(labels):
+    """Return the box of each particle's visible part, a larger part with a higher score."""
+    boxes, scores = [], []
     for index in labels.unique():
         if index:
             rows, cols = torch.nonzero(labels == index, as_tuple=True)
@@ -48,16 +53,28 @@ def seen(maps):
 def test_a_frame_full_of_particles_comes_out_whole_and_once():
     boxes = [(x, y, x + 12, y + 10) for y in range(2, 628, 16) for x in range(3, 628, 17)]
     assert len(boxes) > 1400
-    found = windows.detections(seen, frame_of(boxes, (640, 640)), multiple=32, min_score=0.1)
+    (found,) = windows.detections(seen, [frame_of(boxes, (640, 640))], multiple=32, min_score=0.1)
     got = sorted(map(tuple, found["boxes"].int().tolist()))
     assert got == sorted(boxes)
     assert (found["scores"].diff() <= 0).all()
 
 
 @pytest.mark.usefixtures("small_windows")
+def test_frames_that_are_looked_at_together_keep_what_is_theirs():
+    frames = [frame_of([(10, 10, 40, 40)], (256, 288)), frame_of([(200, 100, 230, 150), (2, 2, 30, 30)], (256, 288))]
+    together = windows.detections(seen, frames, multiple=32, min_score=0.1)
+    for frame, found in zip(frames, together, strict=True):
+        (alone,) = windows.detections(seen, [frame], multiple=32, min_score=0.1)
+        torch.testing.assert_close(found, alone)
+    doubled = windows.dense_maps(lambda maps: [{"twice": 2 * one[0]} for one in maps], frames, multiple=32)
+    for frame, found in zip(frames, doubled, strict=True):
+        torch.testing.assert_close(found["twice"], 2 * frame.window(slice(0, 256), slice(0, 288))[0, 0])
+
+
+@pytest.mark.usefixtures("small_windows")
 def test_a_particle_on_every_seam_is_found_once_and_whole():
     boxes = [(x, 100, x + 50, 150) for x in range(10, 500, 60)]
-    found = windows.detections(seen, frame_of(boxes, (256, 544)), multiple=32, min_score=0.1)
+    (found,) = windows.detections(seen, [frame_of(boxes, (256, 544))], multiple=32, min_score=0.1)
     assert sorted(map(tuple, found["boxes"].int().tolist())) == sorted(boxes)
 
 
@@ -65,7 +82,7 @@ def test_a_particle_on_every_seam_is_found_once_and_whole():
 @pytest.mark.parametrize("box", [(90, 40, 230, 190), (20, 100, 520, 180), (60, 30, 300, 300)])
 def test_a_particle_wider_than_the_overlap_is_put_together(box):
     beside = (2, 2, 14, 14)
-    found = windows.detections(seen, frame_of([box, beside], (352, 544)), multiple=32, min_score=0.1)
+    (found,) = windows.detections(seen, [frame_of([box, beside], (352, 544))], multiple=32, min_score=0.1)
     assert sorted(map(tuple, found["boxes"].int().tolist())) == sorted([box, beside])
     assert found["masks"].float().min() > 0.9, "every part of it was seen by some window"
 
@@ -89,22 +106,23 @@ def test_pieces_are_drawn_where_they_were_seen():
 @pytest.mark.usefixtures("small_windows")
 def test_a_particle_at_the_frames_edge_is_not_taken_for_a_cut_one():
     boxes = [(0, 0, 30, 30), (514, 300, 544, 352)]
-    found = windows.detections(seen, frame_of(boxes, (352, 544)), multiple=32, min_score=0.1)
+    (found,) = windows.detections(seen, [frame_of(boxes, (352, 544))], multiple=32, min_score=0.1)
     assert sorted(map(tuple, found["boxes"].int().tolist())) == sorted(boxes)
 
 
 @pytest.mark.usefixtures("small_windows")
 def test_scores_below_the_threshold_are_left_out_and_nothing_found_is_fine():
     mapped = frame_of([(10, 10, 20, 20)], (256, 256))
-    assert len(windows.detections(seen, mapped, multiple=32, min_score=0.99)["boxes"]) == 0
-    assert windows.detections(seen, frame_of([], (256, 256)), multiple=32, min_score=0.1)["masks"].shape == (0, 28, 28)
+    assert len(windows.detections(seen, [mapped], multiple=32, min_score=0.99)[0]["boxes"]) == 0
+    (found,) = windows.detections(seen, [frame_of([], (256, 256))], multiple=32, min_score=0.1)
+    assert found["masks"].shape == (0, 28, 28)
 
 
 @pytest.mark.usefixtures("small_windows")
 def test_blended_maps_of_a_pointwise_network_are_those_of_the_whole():
     image = torch.rand(1, 1, 320, 288)
     mapped = Mapped(lambda rows, cols: image[..., rows, cols], (320, 288), np.zeros((320, 288)))
-    found = windows.dense_maps(lambda maps: {"particle": maps[0, 0] ** 2}, mapped, multiple=32)
+    (found,) = windows.dense_maps(lambda maps: [{"particle": maps[0, 0] ** 2}], [mapped], multiple=32)
     torch.testing.assert_close(found["particle"], image[0, 0] ** 2)
 
 
@@ -116,11 +134,11 @@ def test_what_an_edge_disturbs_is_thrown_away():
         part = torch.ones(maps.shape[-2:])
         part[:4] = part[-4:] = 9
         part[:, :4] = part[:, -4:] = 9
-        return {"particle": part}
+        return [{"particle": part}]
 
     mapped = Mapped(lambda rows, cols: torch.zeros(1, 1, rows.stop - rows.start, cols.stop - cols.start), shape, None)
-    found = windows.dense_maps(edges_spoilt, mapped, multiple=32)["particle"]
-    torch.testing.assert_close(found[8:-8, 8:-8], torch.ones(shape)[8:-8, 8:-8])
+    (found,) = windows.dense_maps(edges_spoilt, [mapped], multiple=32)
+    torch.testing.assert_close(found["particle"][8:-8, 8:-8], torch.ones(shape)[8:-8, 8:-8])
 
 
 def test_overlapping_particles_keep_a_mask_each_and_the_map_shows_the_top_one(tmp_path):
@@ -143,11 +161,10 @@ def test_overlapping_particles_keep_a_mask_each_and_the_map_shows_the_top_one(tm
 @pytest.mark.usefixtures("small_windows")
 def test_a_whole_particle_wins_over_a_surer_piece_of_it():
     def surer_when_smaller(maps):
-        found = seen(maps)
-        return {**found, "scores": 1.4 - found["scores"]}
+        return [{**found, "scores": 1.4 - found["scores"]} for found in seen(maps)]
 
     boxes = [(x, 100, x + 50, 150) for x in range(10, 500, 60)]
-    found = windows.detections(surer_when_smaller, frame_of(boxes, (256, 544)), multiple=32, min_score=0.1)
+    (found,) = windows.detections(surer_when_smaller, [frame_of(boxes, (256, 544))], multiple=32, min_score=0.1)
     assert sorted(map(tuple, found["boxes"].int().tolist())) == sorted(boxes)
 
 

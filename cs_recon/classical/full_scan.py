@@ -19,7 +19,7 @@ from cs_recon.noise_models import (
     inverse_stabilised_above,
     stabilised_above,
 )
-from cs_recon.reconstruction import Reconstruction, register_each, result
+from cs_recon.reconstruction import Reconstruction, reconstructors, result
 from simulate.errors import check_positive
 
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 SMALLEST_NOISE = 1e-3
 
 
-@register_each("full-scan", "denoise a full scan (BM3D on stabilised counts); pixels without a sample are filled first")
+@reconstructors.register_each(
+    "full-scan", "denoise a full scan (BM3D on stabilised counts); pixels without a sample are filled first"
+)
 def full_scan_denoise(measurement: Measurement, *, device: str = "auto", noise: float | None = None) -> Reconstruction:
     r"""Denoise a scan of every pixel, for comparing a fast full scan with a sparse one of the same dose.
 

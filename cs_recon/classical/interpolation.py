@@ -9,7 +9,7 @@ from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from cs_recon.noise import exposure_weights
-from cs_recon.reconstruction import Reconstruction, register_each, result
+from cs_recon.reconstruction import Reconstruction, reconstructors, result
 from simulate.errors import check_within
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ ENOUGH_HELD_OUT = 400
 LARGEST_RADIUS_PX = 64
 
 
-@register_each("nearest", "each pixel takes the value of the nearest sample, smoothed by held-out samples (scipy)")
+@reconstructors.register_each(
+    "nearest", "each pixel takes the value of the nearest sample, smoothed by held-out samples (scipy)"
+)
 def nearest(measurement: Measurement, *, device: str = "cpu", smooth_px: float | None = None) -> Reconstruction:
     """Nearest-neighbour interpolation. Computed on the CPU.
 
@@ -42,7 +44,7 @@ def nearest(measurement: Measurement, *, device: str = "cpu", smooth_px: float |
     return _interpolated(measurement, nearest_image, "nearest", smooth_px)
 
 
-@register_each("linear", "linear interpolation between samples, smoothed by held-out samples (scipy)")
+@reconstructors.register_each("linear", "linear interpolation between samples, smoothed by held-out samples (scipy)")
 def linear(measurement: Measurement, *, device: str = "cpu", smooth_px: float | None = None) -> Reconstruction:
     """Piecewise linear interpolation on the Delaunay triangulation of the samples. Computed on the CPU.
 
@@ -53,7 +55,7 @@ def linear(measurement: Measurement, *, device: str = "cpu", smooth_px: float | 
     return _interpolated(measurement, linear_image, "linear", smooth_px)
 
 
-@register_each("natural", "natural-neighbour (Sibson) interpolation, smoothed by held-out samples")
+@reconstructors.register_each("natural", "natural-neighbour (Sibson) interpolation, smoothed by held-out samples")
 def natural(measurement: Measurement, *, device: str = "cpu", smooth_px: float | None = None) -> Reconstruction:
     r"""Natural-neighbour interpolation on the pixel grid. Computed on the CPU.
 
@@ -78,7 +80,9 @@ def natural(measurement: Measurement, *, device: str = "cpu", smooth_px: float |
     return _interpolated(measurement, natural_image, "natural", smooth_px)
 
 
-@register_each("biharmonic", "the smoothest (thin-plate) surface through the samples, smoothed by held-out samples")
+@reconstructors.register_each(
+    "biharmonic", "the smoothest (thin-plate) surface through the samples, smoothed by held-out samples"
+)
 def biharmonic(measurement: Measurement, *, device: str = "cpu", smooth_px: float | None = None) -> Reconstruction:
     r"""Biharmonic inpainting: :math:`\Delta^2 x = 0` off the samples (scikit-image). Computed on the CPU.
 
