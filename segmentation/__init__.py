@@ -7,6 +7,7 @@ from segmentation.methods import Segmenter, segment, segmenters
 from segmentation.pipeline import Result, adaptive_measure, run, save
 from segmentation.population import Population, population
 from segmentation.scores import average_precision, score
+from segmentation.stream import StreamedFrame, stream
 from segmentation.threshold import threshold_segment
 from simulate.errors import InputError
 
@@ -16,6 +17,7 @@ __all__ = [
     "Population",
     "Result",
     "Segmenter",
+    "StreamedFrame",
     "adaptive_measure",
     "average_precision",
     "load_segmenter",
@@ -26,6 +28,7 @@ __all__ = [
     "score",
     "segment",
     "segmenters",
+    "stream",
     "summary",
     "threshold_segment",
 ]

@@ -39,7 +39,7 @@ segmenters: Registry[Segmenter] = Registry("segmentation method")
 
 @overload
 def segment(
-    image: Sequence[Reconstruction] | Sequence[Measurement] | Sequence[NDArray[Any]],
+    image: Sequence[Frame] | Sequence[Reconstruction] | Sequence[Measurement],
     method: str = ...,
     *,
     pixel_size_nm: PixelSize | None = ...,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from segmentation.instances import MASK_SIZE, Instances
+from segmentation.instances import Instances
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,18 +45,11 @@ def paste(
     -------
     Instances
     """
+    from segmentation.paste_kernel import draw_masks
+
     labels = np.zeros(shape, dtype=np.int32)
     boxes, masks = within_frame(boxes, masks, shape)
-    kept: list[int] = []
-    for index, box in enumerate(boxes):
-        rows, cols, inside = mask_in_frame(box, masks[index], shape)
-        window = labels[rows, cols]
-        free = inside & (window == 0)
-        n_free = np.count_nonzero(free)
-        if n_free < max(min_area_px, 1, 0.5 * np.count_nonzero(inside)):
-            continue
-        kept.append(index)
-        window[free] = len(kept)
+    kept = draw_masks(labels, boxes.astype(np.float64), masks, float(min_area_px))
     return Instances(labels, boxes=boxes[kept], scores=scores[kept], masks=masks[kept])  # pyright: ignore[reportArgumentType]
 
 
@@ -83,6 +76,8 @@ def within_frame(
     >>> boxes.tolist()
     [[4.0, 0.0, 8.0, 6.0]]
     """
+    from segmentation.paste_kernel import mask_again
+
     given = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
     ends = np.array([shape[1], shape[0], shape[1], shape[0]], dtype=np.float64)
     inside = np.clip(given, 0, ends)
@@ -90,12 +85,7 @@ def within_frame(
     inside[:, 2:] = np.where(inside[:, 2:] > ends[2:] - AT_EDGE_PX, ends[2:], inside[:, 2:])
     drawn = np.array(masks, dtype=np.float32)
     for index in np.flatnonzero((inside != given).any(axis=1)):
-        x0, y0, x1, y1 = inside[index]
-        down, across = (
-            _stretch(start + (np.arange(MASK_SIZE) + 0.5) * (stop - start) / MASK_SIZE, *old, faded=False)
-            for start, stop, old in ((y0, y1, given[index, 1::2]), (x0, x1, given[index, ::2]))
-        )
-        drawn[index] = down @ drawn[index] @ across.T
+        drawn[index] = mask_again(drawn[index], given[index], inside[index])
     return inside.astype(np.float32), drawn
 
 
@@ -111,15 +101,10 @@ def mask_in_frame(box: NDArray, mask: NDArray, shape: tuple[int, ...]) -> tuple[
     shape : (int, int)
         Frame shape.
     """
-    x0, y0, x1, y1 = (float(edge) for edge in box)
-    top, bottom = max(0, int(np.floor(y0))), min(shape[0], int(np.ceil(y1)))
-    left, right = max(0, int(np.floor(x0))), min(shape[1], int(np.ceil(x1)))
-    rows, cols = slice(top, max(top, bottom)), slice(left, max(left, right))
-    down, across = (
-        _stretch(np.arange(side.start, side.stop) + 0.5, *ends, frame=length)
-        for side, ends, length in ((rows, (y0, y1), shape[0]), (cols, (x0, x1), shape[1]))
-    )
-    return rows, cols, down @ mask.astype(np.float64) @ across.T > 0.5
+    from segmentation.paste_kernel import mask_over
+
+    top, left, inside = mask_over(np.asarray(box, np.float64), np.asarray(mask, np.float32), *shape)
+    return slice(top, top + inside.shape[0]), slice(left, left + inside.shape[1]), inside
 
 
 def whole_mask(instances: Instances, particle_id: int) -> tuple[slice, slice, NDArray[np.bool_]]:
@@ -148,19 +133,3 @@ def whole_mask(instances: Instances, particle_id: int) -> tuple[slice, slice, ND
     for part_rows, part_cols, part in ((rows, cols, seen), below):
         mask[part_rows.start - top : part_rows.stop - top, part_cols.start - left : part_cols.stop - left] |= part
     return slice(top, top + mask.shape[0]), slice(left, left + mask.shape[1]), mask
-
-
-def _stretch(
-    centres: NDArray, start: float, stop: float, *, frame: float = np.inf, faded: bool = True
-) -> NDArray[np.float64]:
-    """Return the matrix (len(centres), 28) that interpolates a mask's side linearly at pixel centres.
-
-    Half a cell beyond the box's edge the mask has fallen to 0: boxes are tight, and a pixel outside is none of it. Not
-    so at the edges of the frame (0 and `frame`), beyond which the particle goes on, or at any edge if not `faded`.
-    """
-    position = (centres - start) / max(stop - start, 1e-6) * MASK_SIZE - 0.5
-    if start <= 0 or not faded:
-        position = np.maximum(position, 0)
-    if stop >= frame or not faded:
-        position = np.minimum(position, MASK_SIZE - 1)
-    return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(MASK_SIZE)[None, :]))

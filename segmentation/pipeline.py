@@ -30,7 +30,7 @@ from simulate.schemes import adaptive_scan
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
@@ -132,9 +132,19 @@ def find_in(
     scan: Measurement, image: Reconstruction, method: str, *, device: str = "auto", **options: Any
 ) -> Instances:
     """Find the particles of a scan that was reconstructed, on what the method takes; intensities are the image's."""
-    frame = frame_to_see(method, scan, image, **options)
-    found = find_particles(frame, method, device=device, **options)
-    return found if frame is image else replace(found, intensity=image.image)
+    return find_in_each([scan], [image], method, device=device, **options)[0]
+
+
+def find_in_each(
+    scans: Sequence[Measurement], images: Sequence[Reconstruction], method: str, *, device: str = "auto", **options: Any
+) -> list[Instances]:
+    """Do as `find_in` does for several scans, as many together as there are."""
+    frames = [frame_to_see(method, scan, image, **options) for scan, image in zip(scans, images, strict=True)]
+    found = find_particles(frames, method, device=device, batch_size=max(1, len(frames)), **options)
+    return [
+        one if frame is image else replace(one, intensity=image.image)
+        for one, frame, image in zip(found, frames, images, strict=True)
+    ]
 
 
 def adaptive_measure(

@@ -118,14 +118,17 @@ def _contrast(frame: NDArray, labels: NDArray[np.int32], block: int = 1) -> _Con
     compact = compact_labels(labels, ids)
     image = np.asarray(frame, dtype=np.float64)
     background = (compact == 0).astype(np.float64)
+    empty = background.sum()
     # A little of the frame's mean stands in where a heap of particles leaves no surroundings to see.
     weight = _smooth(background, block) + 1e-3
-    level = image[compact == 0].mean() if background.any() else image.min()
+    level = (background * image).sum() / empty if empty else image.min()
     mean = _spread((_smooth(background * image, block) + 1e-3 * level) / weight, image.shape, block)
     spread = _spread(_smooth(background * (image - mean) ** 2, block) / weight, image.shape, block)
-    area = np.bincount(compact.ravel(), minlength=ids.size + 1)[1:]
+    inside = np.flatnonzero(compact)
+    particle = compact.ravel()[inside]
+    area = np.bincount(particle, minlength=ids.size + 1)[1:]
     signal, around, grain = (
-        np.bincount(compact.ravel(), x.ravel(), ids.size + 1)[1:] / area for x in (image, mean, spread)
+        np.bincount(particle, x.ravel()[inside], ids.size + 1)[1:] / area for x in (image, mean, spread)
     )
     return _Contrast(signal - around, around, grain * _GRAIN_AREA_PX / area, area)
 
@@ -134,8 +137,11 @@ def _smooth(image: NDArray[np.float64], block: int) -> NDArray[np.float64]:
     """Return an image as a Gaussian of `_SURROUNDINGS_PX` leaves it, one value for each block of pixels."""
     if block > 1:
         rows, cols = (-side % block for side in image.shape)
-        image = np.pad(image, ((0, rows), (0, cols)), mode="symmetric")
-        image = image.reshape(image.shape[0] // block, block, image.shape[1] // block, block).mean(axis=(1, 3))
+        if rows or cols:
+            image = np.pad(image, ((0, rows), (0, cols)), mode="symmetric")
+        # Rows first, which lie together: three times as fast as both at once.
+        image = image.reshape(-1, block, image.shape[1]).mean(axis=1)
+        image = image.reshape(image.shape[0], -1, block).mean(axis=2)
     return ndimage.gaussian_filter(image, _SURROUNDINGS_PX / block)
 
 
