@@ -7,7 +7,7 @@ from segmentation.methods import Segmenter, segment, segmenters
 from segmentation.pipeline import Result, adaptive_measure, run, save
 from segmentation.population import Population, population
 from segmentation.scores import average_precision, score
-from segmentation.stream import StreamedFrame, stream
+from segmentation.streaming import StreamedFrame, stream
 from segmentation.threshold import threshold_segment
 from simulate.errors import InputError
 

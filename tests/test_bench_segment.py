@@ -140,6 +140,20 @@ def test_speed_tells_what_came_out():
     found = speed([FLOOR], side=96, particles=8, repeats=1)
     assert found.loc[0, "particles"] == 8
     assert 0 < found.loc[0, "full_s"] < found.loc[0, "scan_to_labels_s"]
+    assert (found[["stream_per_s", "stream_scale_1_per_s"]] > 0).all(axis=None)
+
+
+def test_streams_are_timed_as_they_are_and_at_full_size(monkeypatch):
+    asked = []
+
+    def told(scans, **options):
+        asked.append((scans, options))
+        return []
+
+    monkeypatch.setattr("segmentation.bench.speed.stream", told)
+    speed([Model("mask-rcnn", scale=0.5)], side=64, particles=2, repeats=1, batch_size=3)
+    assert [options["segment_options"]["scale"] for _, options in asked] == [0.5, 0.5, 1.0, 1.0]
+    assert [len(scans) for scans, _ in asked] == [3, 9, 3, 9]
 
 
 def test_sizes_pair_what_is_found_with_the_truth():
@@ -209,6 +223,7 @@ def test_bad_arguments_are_one_line(arguments, message, capsys):
     ("arguments", "message"),
     [
         (["bench", "segment-speed", "--models", "threshold", "--repeats", "0"], "--repeats is 0"),
+        (["bench", "segment-speed", "--models", "threshold", "--batch-size", "0"], "--batch-size is 0"),
         (["compare", "--models", "threshold", "--frames", "1", "--peak-counts", "-5"], "--peak-counts is -5"),
         (["compare", "--models", "threshold", "--frames", "1", "--peak-counts", "nan"], "--peak-counts is nan"),
         (["compare", "--models", "threshold", "--frames", "1", "--ratios", ""], "--ratios names none"),

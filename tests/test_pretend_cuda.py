@@ -1,5 +1,6 @@
 """Everything that computes on a GPU keeps its tensors there: seen on a device that is none (see `pretend_cuda`)."""
 
+from concurrent.futures import Executor, Future
 from functools import partial
 
 import numpy as np
@@ -13,7 +14,7 @@ from cs_recon.bench import gpu as speed
 from cs_recon.reconstruction import reconstructors
 from cs_recon.tiles import run_tiled
 from cs_recon.transforms import dct2, idct2
-from segmentation import run, segment
+from segmentation import run, segment, stream
 from segmentation.models.family import ARCHITECTURES
 from segmentation.views import run_views
 from simulate import SceneConfig, make_scene, measure, scan_path
@@ -132,6 +133,29 @@ def test_scans_give_features_together():
     for one, two in zip(alone, together, strict=True):
         assert one.max() > 0
         assert np.mean(one != two.labels) < 1e-3
+
+
+class Inline(Executor):
+    """Computes where it is told to, since another thread has no pretended card."""
+
+    def __init__(self, workers):
+        self.workers = workers
+
+    def submit(self, call, *args):
+        done = Future()
+        done.set_result(call(*args))
+        return done
+
+
+@pytest.mark.parametrize("mapping", ["reconstruct", "features", "sparse"])
+def test_streams_stay_on_their_device(mapping, monkeypatch):
+    monkeypatch.setattr("segmentation.streaming.ThreadPoolExecutor", Inline)
+    scans = [scan_of(SCENE, ratio, seed) for seed, ratio in enumerate((0.2, 0.4, 0.6))]
+    options = {"recon_options": {"preset": "fast"}, "segment_options": {"mapping": mapping}}
+    one, two = on_both(lambda device: list(stream(scans, device=device, batch_size=2, **options)))
+    for here, there in zip(one, two, strict=True):
+        assert here.instances.labels.max() > 0
+        assert np.mean(here.instances.labels != there.instances.labels) < 2e-3
 
 
 def test_adapting_stays_on_its_device(tmp_path):

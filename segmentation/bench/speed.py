@@ -1,7 +1,9 @@
-"""How fast the whole way is, from sparse scan to label map, by model, one frame after the other."""
+"""How fast the whole way is, from sparse scan to label map, by model: one frame after the other, and in a stream."""
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ from cs_recon.bench.memory import measured
 from cs_recon.device import pick_device
 from segmentation.bench.frames import LabelledFrame
 from segmentation.methods import segment
+from segmentation.streaming import stream
 from simulate.scenes import SceneConfig, make_scene
 from simulate.support import Support
 
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from segmentation.bench.compare import Model
+    from simulate.measurement import Measurement
+
+RATIO, PEAK_COUNTS = 0.1, 50.0
 
 
 def dense_frame(side: int, particles: int, seed: int = 1) -> LabelledFrame:
@@ -38,19 +44,41 @@ def dense_frame(side: int, particles: int, seed: int = 1) -> LabelledFrame:
 
 
 def speed(
-    models: Sequence[Model], *, side: int = 512, particles: int = 100, repeats: int = 5, device: str = "auto"
+    models: Sequence[Model],
+    *,
+    side: int = 512,
+    particles: int = 100,
+    repeats: int = 5,
+    batch_size: int | None = None,
+    device: str = "auto",
 ) -> pd.DataFrame:
     """Time every model on a frame: the detector alone on the full frame, and all from a scan of 10 % on.
+
+    Parameters
+    ----------
+    models : sequence of Model
+        What to time.
+    side, particles : int
+        The frame's side in pixels, and the particles on it.
+    repeats : int
+        How often a single frame is timed, after a first time that does not count.
+    batch_size : int, optional
+        Scans a batch of the stream (`segmentation.stream`), which is three batches long; if None, 16 on a GPU and 2
+        on a CPU.
+    device : {"auto", "cpu", "cuda"}
+        Where to compute.
 
     Returns
     -------
     pandas.DataFrame
-        One row a model: medians of seconds and frames a second, the largest memory above the start, and how many
-        particles came out.
+        One row a model: medians of seconds and frames a second, the largest memory above the start, how many
+        particles came out, and the frames a second of a stream (``stream_per_s``), and of one in which networks see
+        frames at full size alone (``stream_scale_1_per_s``).
     """
     target = pick_device(device)
     frame = dense_frame(side, particles)
-    scan, full = frame.scan(0.1, 50), frame.scan(1.0, 50)
+    scan, full = frame.scan(RATIO, PEAK_COUNTS), frame.scan(1.0, PEAK_COUNTS)
+    batch = (2 if target.type == "cpu" else 16) if batch_size is None else batch_size
     rows: list[dict[str, object]] = []
     for model in models:
         alone, whole, memory, found = [], [], [], 0
@@ -67,6 +95,28 @@ def speed(
         rows.append({
             "model": model.name, "side": side, "particles": len(np.unique(frame.labels)) - 1, "found": found,
             "full_s": median(alone), "scan_to_labels_s": median(whole),
-            "frames_per_s": 1 / median(whole), "peak_mb": max(memory),
+            "frames_per_s": 1 / median(whole), "stream_per_s": _stream_rate(model, scan, batch, device),
+            "stream_scale_1_per_s": _stream_rate(replace(model, scale=1.0), scan, batch, device),
+            "peak_mb": max(memory),
         })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _stream_rate(model: Model, scan: Measurement, batch_size: int, device: str) -> float:
+    """Return how many scans a second a stream of them brings to label maps."""
+
+    def seconds(batches: int) -> float:
+        frames = stream(
+            [scan] * (batches * batch_size),
+            segment=model.method,
+            device=device,
+            batch_size=batch_size,
+            segment_options=model.options,
+        )
+        began = time.perf_counter()
+        for _ in frames:
+            pass
+        return time.perf_counter() - began
+
+    seconds(1)  # kernels are chosen and memory is taken
+    return 3 * batch_size / seconds(3)

@@ -83,6 +83,9 @@ def add_benches(commands: Any, kinds: Any) -> None:
     parser.add_argument(
         "--repeats", type=int, default=5, metavar="N", help="timings of which the median is told (default 5)"
     )
+    parser.add_argument(
+        "--batch-size", type=int, metavar="N", help="scans a batch of a stream (default 16 on a GPU, 2 on a CPU)"
+    )
     bench_options(parser, real=False)
     parser.set_defaults(func=_speed)
 
@@ -186,8 +189,15 @@ def _speed(options: argparse.Namespace) -> None:
     from segmentation.bench.speed import speed
 
     check_count(options.repeats, "--repeats", 1)
+    if options.batch_size is not None:
+        check_count(options.batch_size, "--batch-size", 1)
     rows = speed(
-        _models(options), side=options.side, particles=options.particles, repeats=options.repeats, device=options.device
+        _models(options),
+        side=options.side,
+        particles=options.particles,
+        repeats=options.repeats,
+        batch_size=options.batch_size,
+        device=options.device,
     )
     title = f"From a scan of 10 % of {options.side} x {options.side} pixels to the label map"
     publish(options, "segment-speed", title, rows=rows, table=rows.set_index("model"))

@@ -53,8 +53,9 @@ def stream(
     scans : iterable of Measurement
         They may differ in shape; those of one shape in a batch are computed together.
     recon, segment, recon_options, segment_options
-        As of `run`. The least time takes ``recon_options={"preset": "fast"}`` and ``segment_options={"scale": 1}``,
-        for particles of 15 to 100 pixels.
+        As of `run`. Where particles have 15 to 100 pixels, ``segment_options={"scale": 1}`` finds the same in half of
+        the time or less; ``recon_options={"preset": "fast"}`` does not (0.03 in AP@0.5 less at 10 % sampling, 0.07 at
+        5 %).
     device : {"auto", "cpu", "cuda"}
         Where to compute.
     batch_size : int
