@@ -34,6 +34,8 @@ INPAINTING = "inpainting"
 NETWORKS = (UNROLLED, INPAINTING)
 """The methods with a network: they tell a sigma, can be adapted, and are fast enough to run twice on a movie."""
 PRESETS = ("full", "fast")
+CPU_PIXELS = 1 << 19
+"""Pixels that a CPU computes together: more leave its caches, and take up to twice the time."""
 INPAINTING_VIEWS = 4
 """How often `inpainting` looks at a scan if it is not told: who asks for it rather than the default has the time."""
 
@@ -208,6 +210,12 @@ def _reconstruct(
     within_noise: float | None,
 ) -> list[Reconstruction]:
     multiple = loaded.network.config.multiple
+    at_once = len(measurements)
+    if next(loaded.network.parameters()).device.type == "cpu":
+        at_once = max(1, CPU_PIXELS // measurements[0].mask.size)
+    if len(measurements) > at_once:
+        parts = (measurements[start : start + at_once] for start in range(0, len(measurements), at_once))
+        return [done for part in parts for done in _reconstruct(part, loaded, run, preset, within_noise)]
     with torch.inference_mode():
         batch = scan_batch(measurements, loaded, multiple=multiple, preset=preset)
         out = run(batch) if batch.y[0].numel() <= WHOLE_PIXELS else _tiled(run, batch, multiple)

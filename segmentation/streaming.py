@@ -38,15 +38,15 @@ def stream(
     recon: str = "unrolled-ista",
     segment: str = "mask-rcnn",
     device: str = "auto",
-    batch_size: int = 8,
-    workers: int | None = None,
+    batch_size: int | None = None,
+    workers: int = 2,
     recon_options: Mapping[str, Any] | None = None,
     segment_options: Mapping[str, Any] | None = None,
 ) -> Iterator[StreamedFrame]:
     """Reconstruct scans and find their particles as they come, batch by batch.
 
-    While a GPU computes a batch, the processor draws the particles of the one before. Scans are taken from the iterable
-    when there is room for them, so that a stream may be longer than the memory.
+    While a GPU computes a batch, the processor draws the particles of another. Scans are taken from the iterable when
+    there is room for them, so that a stream may be longer than the memory.
 
     Parameters
     ----------
@@ -58,10 +58,10 @@ def stream(
         5 %).
     device : {"auto", "cpu", "cuda"}
         Where to compute.
-    batch_size : int
-        Scans a batch.
-    workers : int, optional
-        Batches under way at once, 2 with a GPU and 1 without if not told.
+    batch_size : int, optional
+        Scans a batch; if None, 8 on a GPU and 1 on a CPU, where more gain nothing.
+    workers : int
+        Batches under way at once.
 
     Yields
     ------
@@ -84,8 +84,8 @@ def stream(
     """
     if not isinstance(scans, Iterable):
         raise InputError(f"got a {type(scans).__name__} to stream; expected several scans: a list, or what makes them")
+    batch_size = (1 if pick_device(device).type == "cpu" else 8) if batch_size is None else batch_size
     check_count(batch_size, "batch_size", 1)
-    workers = (1 if pick_device(device).type == "cpu" else 2) if workers is None else workers
     check_count(workers, "workers", 1)
     chain = _Chain(recon, segment, device, dict(recon_options or {}), dict(segment_options or {}))
     chain.check()

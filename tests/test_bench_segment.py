@@ -153,7 +153,7 @@ def test_streams_are_timed_as_they_are_and_at_full_size(monkeypatch):
     monkeypatch.setattr("segmentation.bench.speed.stream", told)
     speed([Model("mask-rcnn", scale=0.5)], side=64, particles=2, repeats=1, batch_size=3)
     assert [options["segment_options"]["scale"] for _, options in asked] == [0.5, 0.5, 1.0, 1.0]
-    assert [len(scans) for scans, _ in asked] == [3, 9, 3, 9]
+    assert [len(scans) for scans, _ in asked] == [6, 18, 6, 18]
 
 
 def test_sizes_pair_what_is_found_with_the_truth():

@@ -10,6 +10,7 @@ from cs_recon import reconstruct, reconstructors
 from cs_recon.bench import gpu as speed
 from cs_recon.bench import kernels
 from cs_recon.bench.gpu import network_runner
+from cs_recon.learned import scan_batch
 from simulate import SceneConfig, make_scene, measure, scan_path
 
 TORCH_METHODS = [
@@ -53,6 +54,23 @@ def test_a_batch_gives_what_each_scan_gives_alone(method):
     assert difference(together, alone) < 0.01
     backwards = reconstruct(scans()[::-1], method, device="cpu", batch_size=2)[::-1]
     assert difference(backwards, alone) < 0.01
+
+
+@pytest.mark.parametrize("method", ["unrolled-ista", "inpainting"])
+def test_a_cpu_takes_no_more_pixels_at_once_than_it_has_room_for(method, monkeypatch):
+    taken = []
+
+    def batch(measurements, loaded, **options):
+        taken.append(len(measurements))
+        return scan_batch(measurements, loaded, **options)
+
+    monkeypatch.setattr("cs_recon.learned.scan_batch", batch)
+    expected = reconstruct(scans(), method, device="cpu", batch_size=3)
+    assert taken == [3]
+    monkeypatch.setattr("cs_recon.learned.CPU_PIXELS", 2 * 45 * 52)
+    found = reconstruct(scans(), method, device="cpu", batch_size=3)
+    assert taken == [3, 2, 1]
+    assert largest_difference(found, expected) < 0.01
 
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

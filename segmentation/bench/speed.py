@@ -63,8 +63,8 @@ def speed(
     repeats : int
         How often a single frame is timed, after a first time that does not count.
     batch_size : int, optional
-        Scans a batch of the stream (`segmentation.stream`), which is three batches long; if None, 16 on a GPU and 2
-        on a CPU.
+        Scans a batch of the stream (`segmentation.stream`), which is six batches long; if None, 16 on a GPU and 1 on a
+        CPU.
     device : {"auto", "cpu", "cuda"}
         Where to compute.
 
@@ -78,7 +78,7 @@ def speed(
     target = pick_device(device)
     frame = dense_frame(side, particles)
     scan, full = frame.scan(RATIO, PEAK_COUNTS), frame.scan(1.0, PEAK_COUNTS)
-    batch = (2 if target.type == "cpu" else 16) if batch_size is None else batch_size
+    batch = (1 if target.type == "cpu" else 16) if batch_size is None else batch_size
     rows: list[dict[str, object]] = []
     for model in models:
         alone, whole, memory, found = [], [], [], 0
@@ -118,5 +118,5 @@ def _stream_rate(model: Model, scan: Measurement, batch_size: int, device: str) 
             pass
         return time.perf_counter() - began
 
-    seconds(1)  # kernels are chosen and memory is taken
-    return 3 * batch_size / seconds(3)
+    seconds(2)  # kernels are chosen and memory is taken
+    return 6 * batch_size / seconds(6)

@@ -84,7 +84,7 @@ def add_benches(commands: Any, kinds: Any) -> None:
         "--repeats", type=int, default=5, metavar="N", help="timings of which the median is told (default 5)"
     )
     parser.add_argument(
-        "--batch-size", type=int, metavar="N", help="scans a batch of a stream (default 16 on a GPU, 2 on a CPU)"
+        "--batch-size", type=int, metavar="N", help="scans a batch of a stream (default 16 on a GPU, 1 on a CPU)"
     )
     bench_options(parser, real=False)
     parser.set_defaults(func=_speed)
