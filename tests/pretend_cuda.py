@@ -2,8 +2,8 @@
 
 Code for a GPU breaks where a tensor was left on the other device or is read as an array from there. That shows without
 a card: within `pretend_cuda`, ``device="cuda"`` gives tensors of `OnCard`, whose operations must find their partners
-beside them. Kernels, streams and graphs are not pretended. Underneath, such a tensor counts as one of torch's meta
-device, which needs no driver.
+beside them. Kernels and streams are not pretended; of the capture of a graph (`capturing`) only what it forbids.
+Underneath, such a tensor counts as one of torch's meta device, which needs no driver.
 """
 
 from contextlib import ExitStack, contextmanager
@@ -42,6 +42,20 @@ def pretend_cuda():
         stack.enter_context(_Kernels())
         stack.enter_context(_Calls())
         yield
+
+
+@contextmanager
+def capturing():
+    """Refuse what the capture of a CUDA graph refuses: whatever has the processor wait for the card, or copies to it."""
+    global _captures  # noqa: PLW0603
+    _captures = True
+    try:
+        yield
+    finally:
+        _captures = False
+
+
+_captures = False
 
 
 class OnCard(torch.Tensor):
@@ -135,8 +149,19 @@ def _computed(func, args, kwargs):
     return return_and_correct_aliasing(func, args, kwargs, out)
 
 
+def _stops_a_capture(func, args, kwargs):
+    if func in (aten._local_scalar_dense.default, aten.nonzero.default):
+        return True
+    tensors = [isinstance(each, OnCard) for each in tree_leaves((args, kwargs)) if isinstance(each, torch.Tensor)]
+    to = kwargs.get("device")
+    moved = to is not None and any(on_card is not _is_hidden(to) for on_card in tensors)
+    return func in ACROSS_DEVICES and (moved or len(set(tensors)) > 1)
+
+
 def _check(func, args, kwargs):
     """Raise `RuntimeError` for operations across devices; numbers (0-D) may lie on the CPU, and indices too."""
+    if _captures and _stops_a_capture(func, args, kwargs):
+        raise RuntimeError(f"{func}: operation not permitted when stream is capturing")
     if func in ACROSS_DEVICES:
         return
     tensors = [each for each in tree_leaves((args, kwargs)) if isinstance(each, torch.Tensor)]

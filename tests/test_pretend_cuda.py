@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from pretend_cuda import pretend_cuda
+from pretend_cuda import capturing, pretend_cuda
 
 from cs_recon import adapt as adaptation
 from cs_recon import reconstruct, reconstruct_movie
@@ -57,6 +57,35 @@ def test_the_device_refuses_what_cuda_refuses():
                 mixed()
         with pytest.raises((RuntimeError, TypeError), match="numpy"):
             np.asarray(there)
+
+
+def test_a_capture_refuses_what_waits_for_the_card():
+    with pretend_cuda():
+        there = torch.ones(3, device="cuda")
+        for waiting in (
+            lambda: float(there.sum()),
+            lambda: there.cpu(),
+            lambda: torch.nonzero(there),
+            lambda: there.copy_(torch.ones(3)),
+            lambda: torch.ones(3).to("cuda"),
+            lambda: torch.tensor([1.0, 2.0], device="cuda"),
+        ):
+            waiting()
+            with capturing(), pytest.raises(RuntimeError, match="when stream is capturing"):
+                waiting()
+        with capturing():
+            assert (there.double() + torch.arange(3, device="cuda")).device.type == "cuda"
+
+
+@pytest.mark.parametrize("preset", list(speed.presets()))
+def test_a_graph_could_hold_the_network(preset):
+    scans = [scan_of(FRAME, ratio) for ratio in (0.2, 0.4)]
+    with pretend_cuda(), torch.no_grad():
+        run = speed.network_runner(preset, scans)
+        exact = run()[0].cpu()  # as before a capture: what is kept is there then
+        with capturing(), torch.autocast("cuda", torch.bfloat16, cache_enabled=False):
+            rounded = run()[0]
+    assert float((exact - rounded.cpu()).abs().max()) < 0.1
 
 
 @pytest.mark.parametrize("method", TORCH_METHODS)
