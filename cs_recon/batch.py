@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from cs_recon.fill import pyramid_fill
-from cs_recon.linear_estimate import FAST_ITERATIONS, linear_estimate
+from cs_recon.linear_estimate import FAST_ITERATIONS, NOISY, linear_estimate
 from cs_recon.noise import exposure_weights, usual_exposures
 from cs_recon.noise_levels import with_noise
 from cs_recon.noise_models import LARGEST_VARIANCE, noise_variance
@@ -86,12 +86,19 @@ class ScanBatch:
             smooth=None if smooth is None else move(smooth),
         )
 
-    def with_smooth(self, *, fast: bool = False) -> ScanBatch:
-        """Return the batch with its `smooth` computed; `fast` spends fewer iterations on noisy scans."""
+    def with_smooth(self, *, fast: bool = False, all_noisy: bool | None = None) -> ScanBatch:
+        """Return the batch with its `smooth` computed; `fast` spends fewer iterations on noisy scans.
+
+        Whether all are noisy is asked of the device, which it stops for, if it is not told.
+        """
         if self.smooth is not None:
             return self
-        smooth = linear_estimate(self, noisy_iterations=FAST_ITERATIONS) if fast else linear_estimate(self)
-        return replace(self, smooth=smooth)
+        fewer = {"noisy_iterations": FAST_ITERATIONS, "all_noisy": all_noisy} if fast else {}
+        return replace(self, smooth=linear_estimate(self, **fewer))
+
+    def all_noisy(self) -> bool:
+        """Return whether all scans count as noisy: `linear_estimate` may spend fewer iterations on such a batch."""
+        return bool((self.noise >= NOISY).all())
 
     def denormalise(self, x: Tensor) -> Tensor:
         """Crop images (B, 1, H, W) to the frame and bring them back to the measurements' unit, in float64."""

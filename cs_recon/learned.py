@@ -18,13 +18,14 @@ from cs_recon.device import pick_device, quick_arithmetic, quick_precision
 from cs_recon.inpainting import InpaintingConfig, InpaintingUNet
 from cs_recon.networks import NetworkOutput
 from cs_recon.reconstruction import Reconstruction, reconstructors
+from cs_recon.replay import Replayed
 from cs_recon.tiles import WHOLE_PIXELS, run_tiled
 from cs_recon.unrolled import UnrolledConfig, UnrolledISTA
 from cs_recon.views import mean_of_views
 from simulate.errors import InputError, check_positive, nearest_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Hashable, Sequence
 
     from cs_recon.batch import ScanBatch
     from simulate.measurement import Measurement
@@ -71,6 +72,7 @@ def unrolled_ista(
     preset: str = "full",
     within_noise: float | None = None,
     views: int = 1,
+    graph: bool = False,
     weights: str = "",
 ) -> list[Reconstruction]:
     """Reconstruct by the trained unrolled network; one set of weights serves every scheme, ratio and dose.
@@ -90,6 +92,9 @@ def unrolled_ista(
     views : int
         Average so many mirrored and turned views of the scan (`views.mean_of_views`), 1 to 8: four are worth about
         0.1 dB in four times the time.
+    graph : bool
+        On a GPU, record the kernels (a CUDA graph) at the first scans of a shape and replay them for the next ones,
+        which saves the time of launching them one by one; for frames of at most a million pixels.
     weights : str
         A weights file of your own training; the shipped one if empty.
 
@@ -104,6 +109,19 @@ def unrolled_ista(
             f"preset is {preset!r}{nearest_name(str(preset), PRESETS)}; expected one of {', '.join(PRESETS)}"
         )
     loaded = load_network(UNROLLED, weights, pick_device(device))
+    if not graph:
+        return _reconstruct(measurements, loaded, _passes(loaded, preset, views), preset, within_noise)
+    _check_graph(measurements[0], pick_device(device))
+    replayed = _replayed(loaded, preset, views)
+
+    def run(batch: ScanBatch) -> NetworkOutput:
+        return replayed(batch, preset == "fast" and batch.all_noisy())
+
+    return _reconstruct(measurements, loaded, run, preset, within_noise, with_start=False)
+
+
+def _passes(loaded: LoadedNetwork, preset: str, views: int) -> Callable[[ScanBatch], NetworkOutput]:
+    """Return what runs the unrolled network on a batch."""
     network = loaded.network
     assert isinstance(network, UnrolledISTA)
 
@@ -113,7 +131,29 @@ def unrolled_ista(
         with quick_arithmetic(batch.y.device):
             return network(batch, network.config.fast_steps)
 
-    return _reconstruct(measurements, loaded, mean_of_views(once, views), preset, within_noise)
+    return mean_of_views(once, views)
+
+
+@lru_cache(maxsize=4)
+def _replayed(loaded: LoadedNetwork, preset: str, views: int) -> Replayed:
+    """Return what records `_passes`, from the scans' samples on, and replays them."""
+    run, smooth = _passes(loaded, preset, views), loaded.network.config.start == "smooth"
+
+    def from_samples(batch: ScanBatch, all_noisy: Hashable) -> NetworkOutput:
+        return run(batch.with_smooth(fast=preset == "fast", all_noisy=bool(all_noisy)) if smooth else batch)
+
+    return Replayed(from_samples)
+
+
+def _check_graph(scan: Measurement, device: torch.device) -> None:
+    """Raise `InputError` where no graph can be recorded."""
+    if device.type != "cuda":
+        raise InputError(f"graph is True and the device is {device.type!r}; expected a GPU, or leave graph out")
+    if scan.mask.size > WHOLE_PIXELS:
+        raise InputError(
+            f"graph is True for a frame of {scan.shape[0]} x {scan.shape[1]} pixels, which is computed by tiles; "
+            f"expected at most {WHOLE_PIXELS} pixels, or leave graph out"
+        )
 
 
 @reconstructors.register(INPAINTING, "a trained U-Net of gated convolutions, with a per-pixel uncertainty")
@@ -208,6 +248,8 @@ def _reconstruct(
     run: Callable[[ScanBatch], NetworkOutput],
     preset: str,
     within_noise: float | None,
+    *,
+    with_start: bool = True,
 ) -> list[Reconstruction]:
     multiple = loaded.network.config.multiple
     at_once = len(measurements)
@@ -217,7 +259,10 @@ def _reconstruct(
         parts = (measurements[start : start + at_once] for start in range(0, len(measurements), at_once))
         return [done for part in parts for done in _reconstruct(part, loaded, run, preset, within_noise)]
     with torch.inference_mode():
-        batch = scan_batch(measurements, loaded, multiple=multiple, preset=preset)
+        if with_start:
+            batch = scan_batch(measurements, loaded, multiple=multiple, preset=preset)
+        else:
+            batch = make_batch(measurements, multiple=multiple, device=next(loaded.network.parameters()).device)
         out = run(batch) if batch.y[0].numel() <= WHOLE_PIXELS else _tiled(run, batch, multiple)
         return denormalised(measurements, batch, out, loaded, preset=preset, within_noise=within_noise)
 

@@ -76,7 +76,9 @@ def conjugate_gradients(scan: MaskedScan, y: Tensor, penalty: Tensor, start: Ten
 
 
 @torch.no_grad()
-def linear_estimate(batch: ScanBatch, iterations: int = 25, *, noisy_iterations: int = 25) -> Tensor:
+def linear_estimate(
+    batch: ScanBatch, iterations: int = 25, *, noisy_iterations: int = 25, all_noisy: bool | None = None
+) -> Tensor:
     r"""Return the posterior mean (B, 1, H, W) of a batch's images under one Gaussian prior for all of them.
 
     .. math:: \hat x = \arg\min_x \sum_{i \in \text{mask}} \frac{(x_i - y_i)^2}{\sigma_i^2} + \sum_k
@@ -94,6 +96,8 @@ def linear_estimate(batch: ScanBatch, iterations: int = 25, *, noisy_iterations:
         Conjugate gradients from `ScanBatch.x0`.
     noisy_iterations : int
         The same for scans of at least `NOISY` noise; no more than `iterations`.
+    all_noisy : bool, optional
+        Whether all scans are that noisy; if None, it is asked of the batch.
 
     References
     ----------
@@ -105,14 +109,21 @@ def linear_estimate(batch: ScanBatch, iterations: int = 25, *, noisy_iterations:
         # iterations magnify ten thousandfold. Nothing is lost there.
         each = zip(*(part.split(1) for part in told), strict=True)
         return torch.cat([
-            _estimate(y, mask, sigma, noise, start, iterations, noisy_iterations)
+            _estimate(y, mask, sigma, noise, start, iterations, noisy_iterations, None)
             for y, mask, sigma, noise, start in each
         ])  # fmt: skip
-    return _estimate(*told, iterations, noisy_iterations)
+    return _estimate(*told, iterations, noisy_iterations, all_noisy)
 
 
 def _estimate(
-    y: Tensor, mask: Tensor, sigma: Tensor, noise: Tensor, start: Tensor, iterations: int, noisy_iterations: int
+    y: Tensor,
+    mask: Tensor,
+    sigma: Tensor,
+    noise: Tensor,
+    start: Tensor,
+    iterations: int,
+    noisy_iterations: int,
+    all_noisy: bool | None,
 ) -> Tensor:
     variance = noise.square() + SMALLEST_VARIANCE
     scan = MaskedScan(mask, variance / (sigma.square() + SMALLEST_VARIANCE))
@@ -120,8 +131,10 @@ def _estimate(
     penalty = variance * power.mean() / power
     estimate = start
     noisy = noise >= NOISY
-    # Asked only where it matters: a GPU stops until it has answered.
-    count = noisy_iterations if noisy_iterations < iterations and bool(noisy.all()) else iterations
+    # Asked only where it matters and is not known: a GPU stops until it has answered.
+    if all_noisy is None:
+        all_noisy = noisy_iterations < iterations and bool(noisy.all())
+    count = min(noisy_iterations, iterations) if all_noisy else iterations
     for index, (x, _) in enumerate(islice(conjugate_gradients(scan, y, penalty, estimate), count)):
         # Scan by scan, so that the result does not depend on what else is in the batch.
         estimate = x if index < noisy_iterations else torch.where(noisy, estimate, x)

@@ -46,8 +46,8 @@ def pretend_cuda():
 
 @contextmanager
 def capturing():
-    """Refuse what the capture of a CUDA graph refuses: whatever has the processor wait for the card, or copies to it."""
-    global _captures  # noqa: PLW0603
+    """Refuse what the capture of a CUDA graph refuses: what the processor has to wait for, and what it copies."""
+    global _captures
     _captures = True
     try:
         yield
@@ -56,6 +56,26 @@ def capturing():
 
 
 _captures = False
+
+
+def record(run):
+    """Do as `cs_recon.replay.record` does: run before, then allowing what a graph could hold alone, into one memory."""
+    run()
+    with capturing():
+        kept = run()
+
+    def replay():
+        with capturing():
+            new = run()
+        for mine, again in zip(_tensors_of(kept), _tensors_of(new), strict=True):
+            mine.copy_(again)
+        return kept
+
+    return replay
+
+
+def _tensors_of(out):
+    return [out.image, out.log_sigma, *(maps for maps, _ in out.features.values())]
 
 
 class OnCard(torch.Tensor):

@@ -8,9 +8,9 @@ import torch
 
 from cs_recon import reconstruct, reconstructors
 from cs_recon.bench import gpu as speed
-from cs_recon.bench import kernels
 from cs_recon.bench.gpu import network_runner
 from cs_recon.learned import scan_batch
+from cs_recon.replay import record
 from simulate import SceneConfig, make_scene, measure, scan_path
 
 TORCH_METHODS = [
@@ -115,10 +115,21 @@ def test_the_network_alone_gives_what_the_method_gives(preset, monkeypatch):
 def test_a_cuda_graph_gives_what_its_kernels_give(preset):
     with torch.no_grad():
         run = network_runner(preset, scans())
-        replay = kernels.as_graph(run)
+        replay = record(run)
         expected, found = run()[0].clone(), replay()[0]
         torch.cuda.synchronize()
     assert float((expected - found).abs().max()) < 1e-3
+
+
+@pytest.mark.gpu
+@gpu
+@pytest.mark.parametrize("preset", list(speed.presets()))
+def test_replayed_kernels_give_what_launched_ones_give(preset):
+    options = speed.presets()[preset]
+    launched, replayed = (
+        [reconstruct(scan, device="cuda", graph=graph, **options) for scan in scans()] for graph in (False, True)
+    )
+    assert largest_difference(launched, replayed) < 0.01
 
 
 @pytest.mark.gpu

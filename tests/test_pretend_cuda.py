@@ -6,18 +6,19 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from pretend_cuda import capturing, pretend_cuda
+from pretend_cuda import capturing, pretend_cuda, record
 
 from cs_recon import adapt as adaptation
 from cs_recon import reconstruct, reconstruct_movie
 from cs_recon.bench import gpu as speed
+from cs_recon.learned import _replayed
 from cs_recon.reconstruction import reconstructors
 from cs_recon.tiles import run_tiled
 from cs_recon.transforms import dct2, idct2
 from segmentation import run, segment, stream
 from segmentation.models.family import ARCHITECTURES
 from segmentation.views import run_views
-from simulate import SceneConfig, make_scene, measure, scan_path
+from simulate import InputError, SceneConfig, make_scene, measure, scan_path
 
 pytestmark = [
     pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device: the tests marked gpu see more"),
@@ -86,6 +87,62 @@ def test_a_graph_could_hold_the_network(preset):
         with capturing(), torch.autocast("cuda", torch.bfloat16, cache_enabled=False):
             rounded = run()[0]
     assert float((exact - rounded.cpu()).abs().max()) < 0.1
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """Graphs are recorded on the card that is none; a list of what was."""
+    made = []
+
+    def kept(run):
+        made.append(run)
+        return record(run)
+
+    monkeypatch.setattr("cs_recon.replay.record", kept)
+    _replayed.cache_clear()
+    yield made
+    _replayed.cache_clear()
+
+
+@pytest.mark.parametrize("options", [{}, {"preset": "fast"}, {"preset": "fast", "views": 2}], ids=str)
+def test_replayed_kernels_give_what_launched_ones_give(options, recorded):
+    """Of scans of one shape that differ in all else; what an earlier one gave stays what it was."""
+    dwells = scan_path("random", FRAME.shape, 0.3, rng=5, dwell_us=np.linspace(5, 50, round(0.3 * FRAME.size)))
+    scans = [scan_of(FRAME), scan_of(FRAME[::-1], 0.6, 3), scan_of(1e4 * FRAME, 0.1, 4)]
+    scans.append(measure(FRAME, dwells, peak_counts=50, rng=6))
+    expected = [reconstruct(scan, device="cpu", **options) for scan in scans]
+    with pretend_cuda():
+        found = [reconstruct(scan, device="cuda", graph=True, **options) for scan in scans]
+    assert len(recorded) == 2  # one without and one with dwell times
+    for one, two in zip(expected, found, strict=True):
+        np.testing.assert_allclose(two.image, one.image, atol=1e-3 * np.ptp(one.image))
+        np.testing.assert_allclose(two.sigma, one.sigma, rtol=0.02, atol=1e-3 * np.ptp(one.image))
+        for name, (maps, _) in one.features.items():
+            torch.testing.assert_close(two.features[name][0].cpu(), maps, atol=0.02, rtol=0.02)
+
+
+def test_shapes_and_noise_have_recordings_of_their_own(recorded):
+    noise_free = measure(FRAME, scan_path("random", FRAME.shape, 0.3, rng=1))
+    scans = [scan_of(FRAME), noise_free, scan_of(SCENE), [scan_of(FRAME)] * 2, scan_of(FRAME)]
+    with pretend_cuda():
+        for scan in scans:
+            reconstruct(scan, device="cuda", preset="fast", graph=True)
+        assert len(recorded) == 4
+        reconstruct(
+            scan_of(SCENE[:64]), device="cuda", preset="fast", graph=True
+        )  # which takes the place of the oldest
+        reconstruct(scan_of(FRAME), device="cuda", preset="fast", graph=True)
+        assert len(recorded) == 5
+        reconstruct(noise_free, device="cuda", preset="fast", graph=True)
+    assert len(recorded) == 6
+
+
+def test_graphs_that_cannot_be_recorded(monkeypatch):
+    with pytest.raises(InputError, match="graph is True and the device is 'cpu'; expected a GPU"):
+        reconstruct(scan_of(FRAME), device="cpu", graph=True)
+    monkeypatch.setattr("cs_recon.learned.WHOLE_PIXELS", 45 * 52 - 1)
+    with pretend_cuda(), pytest.raises(InputError, match="45 x 52 pixels, which is computed by tiles"):
+        reconstruct(scan_of(FRAME), device="cuda", graph=True)
 
 
 @pytest.mark.parametrize("method", TORCH_METHODS)
@@ -224,10 +281,11 @@ def test_transforms_are_exact_where_products_may_be_rounded(monkeypatch):
     torch.testing.assert_close(two, one, atol=1e-5, rtol=0)
 
 
+@pytest.mark.usefixtures("recorded")
 def test_the_speed_table_of_a_card(monkeypatch):
     """A crash there would be seen after minutes on a card only."""
     monkeypatch.setattr("cs_recon.bench.gpu.card_peaks", lambda: speed.CardPeaks(1.0, 1.0))
-    monkeypatch.setattr("cs_recon.bench.gpu.as_graph", lambda run: run)
+    monkeypatch.setattr("cs_recon.bench.gpu.record", lambda run: run)
     monkeypatch.setattr("cs_recon.bench.gpu.count_work", lambda run: speed.Work(1, 1))
     monkeypatch.setattr("torch.compile", lambda run: run)
     monkeypatch.setattr("torch.cuda.get_device_name", lambda: "a card")

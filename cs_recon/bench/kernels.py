@@ -53,25 +53,6 @@ def _synchronize() -> None:
         torch.cuda.synchronize()
 
 
-def as_graph(run: Callable[[], object]) -> Callable[[], object]:
-    """Return a call that replays the kernels of `run`, which reads and writes the same memory each time, at once."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):  # libraries choose their kernels and allocate their memory before the capture
-            run()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        kept = run()
-
-    def replay() -> object:
-        graph.replay()
-        return kept
-
-    return replay
-
-
 def card_peaks(repeats: int = 10) -> CardPeaks:
     """Measure the present GPU by a large matrix product and a large copy."""
     a, b = (torch.randn(MATRIX_SIDE, MATRIX_SIDE, device="cuda", dtype=torch.bfloat16) for _ in range(2))
