@@ -27,6 +27,13 @@ def has_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" and bool(torch.backends.mkldnn.enabled and supported())
 
 
+def full_precision(device: torch.device) -> str:
+    """Return in which precision networks compute if nothing else is asked for, for provenance."""
+    # Convolutions of GPUs that know bfloat16 take numbers rounded to 10 bits if torch is not told otherwise.
+    rounded = torch.backends.cudnn.conv.fp32_precision == "tf32"  # pyright: ignore[reportAttributeAccessIssue]
+    return "tf32" if device.type == "cuda" and has_bfloat16(device) and rounded else "float32"
+
+
 def quick_precision(device: torch.device) -> str:
     """Return in which precision `quick_arithmetic` computes, for provenance."""
     return "bfloat16" if has_bfloat16(device) else "float32"

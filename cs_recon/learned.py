@@ -14,7 +14,7 @@ import torch
 from cs_recon.batch import make_batch
 from cs_recon.calibrate import SigmaCalibration
 from cs_recon.checkpoint import build, load_weights
-from cs_recon.device import pick_device, quick_arithmetic, quick_precision
+from cs_recon.device import full_precision, pick_device, quick_arithmetic, quick_precision
 from cs_recon.inpainting import InpaintingConfig, InpaintingUNet
 from cs_recon.networks import NetworkOutput
 from cs_recon.reconstruction import Reconstruction, reconstructors
@@ -226,7 +226,7 @@ def denormalised(
     spread = out.log_sigma[..., :rows, :cols].double().exp() * batch.scale * factors.reshape(-1, 1, 1, 1)
     # Rounded where they are: half as many bytes to move.
     images, sigmas = (maps[:, 0].float().cpu().numpy() for maps in (batch.denormalise(image), spread))
-    precision = quick_precision(batch.y.device) if preset == "fast" else "float32"
+    precision = (quick_precision if preset == "fast" else full_precision)(batch.y.device)
     results: list[Reconstruction] = []
     for index, scan in enumerate(measurements):
         results.append(Reconstruction(

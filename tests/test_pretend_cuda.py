@@ -272,6 +272,18 @@ def rounded_products():
     torch.backends.cuda.matmul.fp32_precision = kept
 
 
+@pytest.mark.parametrize(("asked", "told"), [("tf32", "tf32"), ("ieee", "float32")])
+def test_the_record_tells_what_convolutions_are_rounded_to(asked, told, monkeypatch):
+    monkeypatch.setattr("cs_recon.device.has_bfloat16", lambda device: device.type == "cuda")
+    convolutions = torch.backends.cudnn.conv
+    kept, convolutions.fp32_precision = convolutions.fp32_precision, asked
+    try:
+        one, two = on_both(lambda device: reconstruct(scan_of(FRAME), device=device).info["precision"])
+    finally:
+        convolutions.fp32_precision = kept
+    assert (one, two) == ("float32", told)
+
+
 @pytest.mark.usefixtures("rounded_products")
 def test_transforms_are_exact_where_products_may_be_rounded(monkeypatch):
     """They go by the FFT then."""

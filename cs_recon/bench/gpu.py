@@ -14,6 +14,7 @@ from cs_recon.bench.kernels import CardPeaks, Work, card_peaks, count_work, medi
 from cs_recon.bench.memory import measured
 from cs_recon.bench.run import scan_of
 from cs_recon.bench.settings import SLOW, is_learned
+from cs_recon.device import full_precision
 from cs_recon.learned import load_network, scan_batch
 from cs_recon.reconstruction import reconstruct, reconstructors
 from cs_recon.replay import record
@@ -193,7 +194,7 @@ def _network_rows(preset: str, scans: Sequence[Measurement], peaks: CardPeaks, r
         rows.append(
             (_label(preset, n, "bfloat16 against float32"), "cuda", deviation, "rms", "samples have variance 1")
         )
-        single = "float32 (convolutions as TF32)" if torch.backends.cudnn.allow_tf32 else "float32"
+        single = "float32 (convolutions as TF32)" if full_precision(torch.device("cuda")) == "tf32" else "float32"
         exact_work, half_work = count_work(plain), count_work(half)
         ways: dict[str, tuple[Callable[[], Callable[[], object]], Work]] = {
             single: (lambda: plain, exact_work),
