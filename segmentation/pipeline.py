@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +17,7 @@ from cs_recon.device import pick_device
 from cs_recon.io.provenance import provenance, write_provenance
 from cs_recon.io.write import write_image
 from cs_recon.learned import NETWORKS, load_network
-from cs_recon.reconstruction import reconstruct
+from cs_recon.reconstruction import check_options, reconstruct
 from segmentation.learned import frame_to_see, load_segmenter
 from segmentation.measure import measure, summary
 from segmentation.methods import segment as find_particles
@@ -30,7 +31,7 @@ from simulate.schemes import adaptive_scan
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
@@ -112,20 +113,31 @@ def run(
     >>> len(result.table)
     4
     """
+    recon_told = as_options(recon_options, "recon_options")
+    segment_told = as_options(segment_options, "segment_options")
     seconds: dict[str, float] = {}
     stage("reconstruct")
     began = time.perf_counter()
-    reconstruction = reconstruct(measurement, recon, device=device, **(recon_options or {}))
+    reconstruction = reconstruct(measurement, recon, device=device, **recon_told)
     seconds["reconstruct"] = time.perf_counter() - began
     stage("segment")
     began = time.perf_counter()
-    instances = find_in(measurement, reconstruction, segment, device=device, **(segment_options or {}))
+    instances = find_in(measurement, reconstruction, segment, device=device, **segment_told)
     seconds["segment"] = time.perf_counter() - began
     stage("measure")
     began = time.perf_counter()
     table = measure(instances, sigma=reconstruction.sigma)
     seconds["measure"] = time.perf_counter() - began
     return Result(measurement, reconstruction, instances, table, seconds)
+
+
+def as_options(options: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
+    """Return a method's options, none if None; `InputError` naming them if they are no dictionary."""
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        raise InputError(f'{name} is {options!r}; expected a dictionary of options, such as {{"preset": "fast"}}')
+    return dict(options)
 
 
 def find_in(
@@ -194,11 +206,12 @@ def adaptive_measure(
     0.2
     """
     pick_device(device)  # an unknown one is refused before the sample sees a beam
-    noise = check_rng(noise_rng)
+    noise, told = check_rng(noise_rng), as_options(recon_options, "recon_options")
+    check_options(recon, told)
     shape = frame.shape if isinstance(frame, Measurement) else np.shape(frame)
 
     def sigma(scan: Measurement) -> NDArray[np.float32]:
-        unsure = reconstruct(scan, recon, device=device, **(recon_options or {})).sigma
+        unsure = reconstruct(scan, recon, device=device, **told).sigma
         if unsure is None:
             raise InputError(f"method {recon!r} gives no sigma to adapt to; expected a learned one: 'unrolled-ista'")
         return unsure

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cs_recon.device import pick_device
 from cs_recon.reconstruction import check_options, reconstruct
 from segmentation.methods import segment as find_particles
-from segmentation.pipeline import find_in_each
+from segmentation.pipeline import as_options, find_in_each
 from simulate.errors import InputError, check_count
 
 if TYPE_CHECKING:
@@ -87,7 +87,8 @@ def stream(
     batch_size = (1 if pick_device(device).type == "cpu" else 8) if batch_size is None else batch_size
     check_count(batch_size, "batch_size", 1)
     check_count(workers, "workers", 1)
-    chain = _Chain(recon, segment, device, dict(recon_options or {}), dict(segment_options or {}))
+    told = as_options(recon_options, "recon_options"), as_options(segment_options, "segment_options")
+    chain = _Chain(recon, segment, device, *told)
     chain.check()
     return _in_order(iter(scans), chain, int(batch_size), int(workers))
 

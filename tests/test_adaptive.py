@@ -59,6 +59,19 @@ def test_the_reconstructions_sigma_leads_the_scan():
         adaptive_measure(FRAME, 0.2, recon="linear", rng=0)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("fast", "recon_options is 'fast'; expected a dictionary of options"),
+        ({"preste": "fast"}, "has no option 'preste' .did you mean 'preset'"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_before_the_sample_sees_a_beam(options, message, monkeypatch):
+    monkeypatch.setattr("segmentation.pipeline.scan_frame", None)
+    with pytest.raises(InputError, match=message):
+        adaptive_measure(FRAME, 0.2, recon_options=options, rng=0)
+
+
 def test_the_guide_runs_as_told(monkeypatch, tmp_path):
     """On a machine with a GPU, `--device cpu` is for the passes of an adaptive scan too."""
     told = []

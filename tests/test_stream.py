@@ -96,6 +96,7 @@ def test_a_stream_may_be_left_early():
         ({"recon": "linaer"}, "did you mean 'linear'"),
         ({"segment": "mask-rcn"}, "did you mean 'mask-rcnn'"),
         ({"device": "tpu"}, "device is 'tpu'"),
+        ({"recon_options": "fast"}, "recon_options is 'fast'; expected a dictionary of options"),
         ({"recon_options": {"presett": "fast"}}, "has no option 'presett'"),
         ({"segment_options": {"polarty": "dark"}}, "has no option 'polarty'"),
     ],
