@@ -41,11 +41,13 @@ def test_every_command_has_its_help():
 
 
 def test_the_python_example_runs_as_it_stands(tmp_path):
-    (example,) = blocks("python")
+    """And what follows it goes on from there."""
+    example, *more = blocks("python")
     assert len(example.strip().splitlines()) <= 24
     run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-W", "error", "-c", "\n".join([example, *more])],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert "PSNR" in run.stdout
     assert (tmp_path / "my-results" / "scan_particles.csv").exists()
