@@ -62,8 +62,8 @@ class LiveSession:
     ----------
     options : MovieOptions, optional
         The methods; `temporal` is not possible, since the next frame is not there yet. If None, the default ones with
-        preset ``fast`` of the reconstruction, which saves a third of the time and costs 0.03 in AP@0.5 at 10 % sampling,
-        0.07 at 5 %: ``MovieOptions()`` does without it.
+        preset ``fast`` of the reconstruction, which saves a third of the time and costs 0.03 in AP@0.5 at 10 % sampling
+        and 0.07 at 5 %: ``MovieOptions()`` does without it.
     max_step_px : float, optional
         Longest way of a particle from a frame to the next, as in `options`; if neither says it, the median diameter in
         the window.
