@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.resources import as_file, files
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,11 +23,13 @@ from cs_recon.reconstruction import Reconstruction, reconstructors
 from cs_recon.replay import Replayed
 from cs_recon.tiles import WHOLE_PIXELS, run_tiled
 from cs_recon.unrolled import UnrolledConfig, UnrolledISTA
-from cs_recon.views import mean_of_views
+from cs_recon.views import check_views, mean_of_views
 from simulate.errors import InputError, check_positive, nearest_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
+
+    from torch import Tensor
 
     from cs_recon.batch import ScanBatch
     from simulate.measurement import Measurement
@@ -37,6 +41,8 @@ NETWORKS = (UNROLLED, INPAINTING)
 PRESETS = ("full", "fast")
 CPU_PIXELS = 1 << 19
 """Pixels that a CPU computes together: more leave its caches, and take up to twice the time."""
+_LOADING = Lock()
+"""Threads that want a network at once wait for one of them to load it."""
 INPAINTING_VIEWS = 4
 """How often `inpainting` looks at a scan if it is not told: who asks for it rather than the default has the time."""
 
@@ -111,7 +117,8 @@ def unrolled_ista(
     loaded = load_network(UNROLLED, weights, pick_device(device))
     if not graph:
         return _reconstruct(measurements, loaded, _passes(loaded, preset, views), preset, within_noise)
-    _check_graph(measurements[0], pick_device(device))
+    check_views(views)
+    _check_graph(measurements[0], pick_device(device), loaded.network.config.multiple)
     replayed = _replayed(loaded, preset, views)
 
     def run(batch: ScanBatch) -> NetworkOutput:
@@ -145,14 +152,14 @@ def _replayed(loaded: LoadedNetwork, preset: str, views: int) -> Replayed:
     return Replayed(from_samples)
 
 
-def _check_graph(scan: Measurement, device: torch.device) -> None:
+def _check_graph(scan: Measurement, device: torch.device, multiple: int) -> None:
     """Raise `InputError` where no graph can be recorded."""
     if device.type != "cuda":
         raise InputError(f"graph is True and the device is {device.type!r}; expected a GPU, or leave graph out")
-    if scan.mask.size > WHOLE_PIXELS:
+    if math.prod(side + -side % multiple for side in scan.shape) > WHOLE_PIXELS:
         raise InputError(
             f"graph is True for a frame of {scan.shape[0]} x {scan.shape[1]} pixels, which is computed by tiles; "
-            f"expected at most {WHOLE_PIXELS} pixels, or leave graph out"
+            f"expected at most {WHOLE_PIXELS} pixels, sides rounded up to multiples of {multiple}, or leave graph out"
         )
 
 
@@ -180,7 +187,7 @@ def inpainting(
 def load_network(method: str, weights: str = "", device: torch.device | str = "cpu") -> LoadedNetwork:
     """Return a learned method's network with weights from a file, or the shipped ones."""
     if not weights:
-        with as_file(files("cs_recon") / "weights" / f"{method}.safetensors") as path:
+        with as_file(files("cs_recon") / "weights" / f"{method}.safetensors") as path, _LOADING:
             return _load(method, path, (), torch.device(device))
     if not isinstance(weights, str | os.PathLike):
         raise InputError(f"weights is {weights!r}; expected the path of a .safetensors file")
@@ -194,7 +201,8 @@ def load_network(method: str, weights: str = "", device: torch.device | str = "c
         ) from None
     # These tell a file that was written anew from the one that was read before, even if its time was kept.
     version = found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
-    return _load(method, path, version, torch.device(device))
+    with _LOADING:
+        return _load(method, path, version, torch.device(device))
 
 
 def scan_batch(
@@ -234,12 +242,17 @@ def denormalised(
             sigmas[index].copy(),
             loaded.method,
             pixel_size_nm=scan.pixel_size_nm,
-            features={name: (maps[index : index + 1].float(), stride) for name, (maps, stride) in out.features.items()},
+            features={name: (_part(maps, index), stride) for name, (maps, stride) in out.features.items()},
             info={**loaded.info, "preset": preset, "precision": precision},
             name=scan.name,
             scan=scan,
         ))  # fmt: skip
     return results
+
+
+def _part(maps: Tensor, index: int) -> Tensor:
+    """Return the maps of one scan of a batch, in memory of their own: a view would keep those of all."""
+    return maps.float() if len(maps) == 1 else maps[index : index + 1].to(torch.float32, copy=True)
 
 
 def _reconstruct(
@@ -257,7 +270,8 @@ def _reconstruct(
         at_once = max(1, CPU_PIXELS // measurements[0].mask.size)
     if len(measurements) > at_once:
         parts = (measurements[start : start + at_once] for start in range(0, len(measurements), at_once))
-        return [done for part in parts for done in _reconstruct(part, loaded, run, preset, within_noise)]
+        again = partial(_reconstruct, with_start=with_start)
+        return [done for part in parts for done in again(part, loaded, run, preset, within_noise)]
     with torch.inference_mode():
         if with_start:
             batch = scan_batch(measurements, loaded, multiple=multiple, preset=preset)

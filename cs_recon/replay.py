@@ -26,20 +26,30 @@ if TYPE_CHECKING:
 KEPT = 4
 """Recordings that are kept: each holds the memory that its kernels work in."""
 T = TypeVar("T")
+_TURN = Lock()
+"""For all recordings of the process: a capture bears no other one."""
 
 
 def record(run: Callable[[], T]) -> Callable[[], T]:
-    """Return a call that replays the kernels of `run`, which reads and writes the same memory each time, at once."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):  # libraries choose their kernels and allocate their memory before the capture
-            run()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    # Other threads may go on meanwhile: what they do is their own affair.
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        kept = run()
+    """Return a call that replays the kernels of `run`, which reads and writes the same memory each time, at once.
+
+    What `run` reads besides must be kept for as long as the call is. One recording may be under way in a process.
+    """
+    own, stream, graph = torch.cuda.current_stream(), torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    # The caller's own rounding is none of the recording's, and rounded weights that autocast keeps would not last.
+    with torch.autocast("cuda", enabled=False, cache_enabled=False):
+        stream.wait_stream(own)
+        with torch.cuda.stream(stream):
+            for _ in range(3):  # libraries choose their kernels and allocate their memory before the capture
+                run()
+        own.wait_stream(stream)
+        try:
+            # Other threads may go on meanwhile: what they do is their own affair.
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                kept = run()
+        except BaseException:
+            torch.cuda.set_stream(own)  # a capture that fails leaves its own behind
+            raise
 
     def replay() -> T:
         graph.replay()
@@ -50,6 +60,8 @@ def record(run: Callable[[], T]) -> Callable[[], T]:
 
 class Replayed:
     """A function of a `ScanBatch` that is recorded at its first call for batches of a shape, and replayed then.
+
+    It is recorded anew for another CUDA stream, and where torch is told to round otherwise. Threads take turns.
 
     Parameters
     ----------
@@ -63,12 +75,13 @@ class Replayed:
     def __init__(self, run: Callable[[ScanBatch, Hashable], NetworkOutput], kept: int = KEPT) -> None:
         self.run, self.kept = run, kept
         self._recordings: OrderedDict[Hashable, tuple[ScanBatch, Callable[[], NetworkOutput]]] = OrderedDict()
-        self._lock = Lock()
 
     def __call__(self, batch: ScanBatch, told: Hashable = None) -> NetworkOutput:
         """Return what `run` makes of a batch."""
-        key = (tuple(batch.y.shape), batch.scan.weights is None, told)
-        with self._lock:
+        rounding = (torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision)  # pyright: ignore[reportAttributeAccessIssue]
+        stream = torch.cuda.current_stream(batch.y.device)
+        key = (tuple(batch.y.shape), batch.scan.weights is None, told, rounding, stream)
+        with _TURN:
             if key not in self._recordings:
                 own = replace(batch.moved(torch.clone, batch.shape), noise=batch.noise.clone())
                 self._recordings[key] = own, record(lambda: self.run(own, told))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -95,7 +95,7 @@ def _product(left: Tensor, x: Tensor, right: Tensor) -> Tensor:
         return left @ x @ right
 
 
-@lru_cache(maxsize=16)
+@cache  # for good: kernels that were recorded (`cs_recon.replay`) read it where it lies
 @torch.inference_mode(mode=False)  # what is kept must serve gradients too
 def _matrix(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return the matrix of the transform of length N: a row a frequency."""
@@ -105,7 +105,7 @@ def _matrix(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return matrix.to(device, dtype)
 
 
-@lru_cache(maxsize=16)
+@cache
 @torch.inference_mode(mode=False)
 def _twiddle(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     r"""Return :math:`e^{-i \pi k / 2N}` for the frequencies that a real transform of length N has."""

@@ -152,7 +152,7 @@ class Instances:
         >>> two.only(two.ids > 4).labels.tolist()
         [[0, 0, 0], [0, 0, 7]]
         """
-        if kept.all():
+        if len(kept) == len(self) and kept.all():
             return self
         gone = np.concatenate([[True], ~kept])[compact_labels(self.labels, self.ids)]
         return replace(

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
 
 MULTIPLE = 32
 """What frames are padded to a multiple of: the coarsest stride of every network."""
+_LOADING = Lock()
+"""Threads that want a network at once wait for one of them to load it."""
 RECONSTRUCTOR = "reconstructor."
 """Prefix of a reconstructor's tensors in the weights of a detector that was trained together with one."""
 
@@ -181,6 +184,8 @@ def find(
             results.append(_believed(found, whole.image, frame, min_snr, told))
         return results
 
+    if not images:
+        return []
     results: list[Instances | None] = [_nothing_on(image, info) for image in images]
     shown = [index for index, found in enumerate(results) if found is None]
     at_once = 1 if target.type == "cpu" or math.prod(shape_of(images[0])) > WHOLE_PIXELS else len(images)
@@ -304,9 +309,10 @@ def load_segmenter(
         raise InputError(f"weights is {weights!r}; expected the path of a .safetensors file")
     if weights:
         path = Path(weights)
-        loaded = _load(method, str(path), path.stat().st_mtime if path.is_file() else 0.0, torch.device(device))
+        with _LOADING:
+            loaded = _load(method, str(path), path.stat().st_mtime if path.is_file() else 0.0, torch.device(device))
     else:
-        with shipped_file(shipped_name(method, mapping or RECONSTRUCT)) as path:
+        with shipped_file(shipped_name(method, mapping or RECONSTRUCT)) as path, _LOADING:
             loaded = _load(method, str(path), 0.0, torch.device(device))
     if mapping and loaded.network.config.mapping != mapping:
         raise InputError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, overload
 
 import numpy as np
 
+from cs_recon.device import pick_device
 from cs_recon.reconstruction import Reconstruction
 from segmentation.instances import Instances
 from segmentation.threshold import threshold_segment
@@ -103,16 +104,12 @@ def segment(
     1
     """
     run = segmenters[method]
-    known = [name for name in list(inspect.signature(run).parameters)[1:] if name != "device"]
-    for option in options:
-        if option not in known:
-            raise InputError(
-                f"method {method!r} has no option {option!r}{nearest_name(option, known)}; "
-                f"it takes {', '.join(known) if known else 'no options'}"
-            )
+    check_options(method, options)
     check_count(batch_size, "batch_size", 1)
+    pick_device(device)
     many = _is_many(image)
-    frames = [_as_frame(one) for one in (image if many else [image])]
+    frames = [_as_frame(one, f"frame {number} of the list: ") for number, one in enumerate(image)] if many else []
+    frames = frames if many else [_as_frame(image)]
     found: list[Instances | None] = [None] * len(frames)
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for index, frame in enumerate(frames):
@@ -143,8 +140,24 @@ def _is_many(image: object) -> bool:
     return all(frames)
 
 
-def _as_frame(image: ArrayLike | Reconstruction | Measurement) -> Frame:
-    return image if isinstance(image, Reconstruction | Measurement) else _as_image(image)
+def check_options(method: str, options: dict[str, Any]) -> None:
+    """Raise `InputError` for an option that a method does not have."""
+    known = [name for name in list(inspect.signature(segmenters[method]).parameters)[1:] if name != "device"]
+    for option in options:
+        if option not in known:
+            raise InputError(
+                f"method {method!r} has no option {option!r}{nearest_name(str(option), known)}; "
+                f"it takes {', '.join(known) if known else 'no options'}"
+            )
+
+
+def _as_frame(image: ArrayLike | Reconstruction | Measurement, which: str = "") -> Frame:
+    if isinstance(image, Reconstruction | Measurement):
+        return image
+    try:
+        return _as_image(image)
+    except InputError as error:
+        raise InputError(f"{which}{error}") from None
 
 
 def shape_of(frame: Frame) -> tuple[int, ...]:

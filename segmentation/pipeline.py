@@ -20,6 +20,7 @@ from cs_recon.learned import NETWORKS, load_network
 from cs_recon.reconstruction import check_options, reconstruct
 from segmentation.learned import frame_to_see, load_segmenter
 from segmentation.measure import measure, summary
+from segmentation.methods import check_options as check_segment_options
 from segmentation.methods import segment as find_particles
 from segmentation.models.family import ARCHITECTURES
 from segmentation.output import write_coco, write_table
@@ -115,6 +116,8 @@ def run(
     """
     recon_told = as_options(recon_options, "recon_options")
     segment_told = as_options(segment_options, "segment_options")
+    check_options(recon, recon_told)
+    check_segment_options(segment, segment_told)
     seconds: dict[str, float] = {}
     stage("reconstruct")
     began = time.perf_counter()

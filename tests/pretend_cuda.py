@@ -6,7 +6,7 @@ beside them. Kernels and streams are not pretended; of the capture of a graph (`
 Underneath, such a tensor counts as one of torch's meta device, which needs no driver.
 """
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from unittest import mock
 
 import torch
@@ -24,6 +24,9 @@ PATCHES = {
     "torch.cuda.is_available": lambda: True,
     "torch.cuda.is_bf16_supported": lambda including_emulation=True: True,
     "torch.cuda.synchronize": lambda device=None: None,
+    "torch.cuda.current_device": lambda: 0,
+    "torch.cuda.current_stream": lambda device=None: "the only one",
+    "torch.cuda.device": lambda card: nullcontext(),
     "torch.cuda.get_rng_state": lambda device=None: torch.zeros(16, dtype=torch.uint8),
     "torch.cuda.set_rng_state": lambda state, device=None: None,
     # Views of such tensors are not allowed in inference mode.

@@ -1,7 +1,11 @@
 """Everything that computes on a GPU keeps its tensors there: seen on a device that is none (see `pretend_cuda`)."""
 
+import gc
+import weakref
 from concurrent.futures import Executor, Future
+from contextlib import contextmanager
 from functools import partial
+from operator import attrgetter
 
 import numpy as np
 import pytest
@@ -9,7 +13,7 @@ import torch
 from pretend_cuda import capturing, pretend_cuda, record
 
 from cs_recon import adapt as adaptation
-from cs_recon import reconstruct, reconstruct_movie
+from cs_recon import reconstruct, reconstruct_movie, transforms
 from cs_recon.bench import gpu as speed
 from cs_recon.learned import _replayed
 from cs_recon.reconstruction import reconstructors
@@ -39,6 +43,16 @@ def on_both(call):
     on_cpu = call("cpu")
     with pretend_cuda():
         return on_cpu, call("cuda")
+
+
+@contextmanager
+def rounding(switch, to):
+    """Have a GPU's products or convolutions be rounded so; `monkeypatch` cannot: torch's switches are no fields."""
+    kept, switch.fp32_precision = switch.fp32_precision, to
+    try:
+        yield
+    finally:
+        switch.fp32_precision = kept
 
 
 def test_the_device_refuses_what_cuda_refuses():
@@ -140,9 +154,34 @@ def test_shapes_and_noise_have_recordings_of_their_own(recorded):
 def test_graphs_that_cannot_be_recorded(monkeypatch):
     with pytest.raises(InputError, match="graph is True and the device is 'cpu'; expected a GPU"):
         reconstruct(scan_of(FRAME), device="cpu", graph=True)
-    monkeypatch.setattr("cs_recon.learned.WHOLE_PIXELS", 45 * 52 - 1)
+    with pretend_cuda(), pytest.raises(InputError, match="views is True"):
+        reconstruct(scan_of(FRAME), device="cuda", graph=True, views=True)
+    # What is computed are the sides rounded up.
+    monkeypatch.setattr("cs_recon.learned.WHOLE_PIXELS", 45 * 52)
     with pretend_cuda(), pytest.raises(InputError, match="45 x 52 pixels, which is computed by tiles"):
         reconstruct(scan_of(FRAME), device="cuda", graph=True)
+
+
+@pytest.mark.parametrize("flag", ["cudnn.conv", "cuda.matmul"])
+def test_other_rounding_has_a_recording_of_its_own(flag, recorded):
+    switch = attrgetter(flag)(torch.backends)
+    with pretend_cuda():
+        reconstruct(scan_of(FRAME), device="cuda", graph=True)
+        with rounding(switch, "ieee" if switch.fp32_precision != "ieee" else "tf32"):
+            reconstruct(scan_of(FRAME), device="cuda", graph=True)
+    assert len(recorded) == 2
+
+
+def test_what_a_recording_reads_is_kept():
+    """Other sizes, however many, do not free the matrices that recorded kernels read."""
+    x = torch.zeros((1, 1, 24, 24))
+    with pretend_cuda():
+        dct2(x.to("cuda"))
+        matrix = weakref.ref(transforms._matrix(24, torch.float32, torch.device("cuda", 0)))
+        for side in range(8, 58, 2):
+            dct2(torch.zeros((1, 1, side, side + 1), device="cuda"))
+    gc.collect()
+    assert matrix() is not None
 
 
 @pytest.mark.parametrize("method", TORCH_METHODS)
@@ -263,33 +302,20 @@ def test_gpus_transform_by_matrices():
         torch.testing.assert_close(two, one, atol=1e-5, rtol=0)
 
 
-@pytest.fixture
-def rounded_products():
-    """Matrix products of a GPU may be in TF32."""
-    kept = torch.backends.cuda.matmul.fp32_precision
-    torch.backends.cuda.matmul.fp32_precision = "tf32"
-    yield
-    torch.backends.cuda.matmul.fp32_precision = kept
-
-
 @pytest.mark.parametrize(("asked", "told"), [("tf32", "tf32"), ("ieee", "float32")])
 def test_the_record_tells_what_convolutions_are_rounded_to(asked, told, monkeypatch):
     monkeypatch.setattr("cs_recon.device.has_bfloat16", lambda device: device.type == "cuda")
-    convolutions = torch.backends.cudnn.conv
-    kept, convolutions.fp32_precision = convolutions.fp32_precision, asked
-    try:
+    with rounding(torch.backends.cudnn.conv, asked):
         one, two = on_both(lambda device: reconstruct(scan_of(FRAME), device=device).info["precision"])
-    finally:
-        convolutions.fp32_precision = kept
     assert (one, two) == ("float32", told)
 
 
-@pytest.mark.usefixtures("rounded_products")
 def test_transforms_are_exact_where_products_may_be_rounded(monkeypatch):
     """They go by the FFT then."""
     x = torch.randn((1, 1, 24, 24), generator=torch.Generator().manual_seed(0))
     monkeypatch.setattr("cs_recon.transforms._matrix", None)
-    one, two = on_both(lambda device: dct2(x.to(device)).cpu())
+    with rounding(torch.backends.cuda.matmul, "tf32"):
+        one, two = on_both(lambda device: dct2(x.to(device)).cpu())
     torch.testing.assert_close(two, one, atol=1e-5, rtol=0)
 
 

@@ -75,6 +75,12 @@ class TestEveryMethod:
             segment(SCENE.frame, method, treshold=1)
 
 
+def test_a_device_that_is_not_there_is_refused():
+    for image in (SCENE.frame, []):
+        with pytest.raises(InputError, match="device is 'tpu'"):
+            segment(image, "threshold", device="tpu")
+
+
 @pytest.mark.parametrize(
     ("image", "message"),
     [
@@ -83,7 +89,7 @@ class TestEveryMethod:
         (np.zeros((32, 32, 3)), "3 dimensions"),
         (np.zeros((32, 32), complex), "real numbers"),
         ([SCENE.frame, "frame.tif"], "frame 1 of the list is str; expected images"),
-        ([SCENE.frame, np.full((32, 32), np.nan)], "NaN or infinite"),
+        ([SCENE.frame, np.full((32, 32), np.nan)], "frame 1 of the list: 1024 of 1024 pixels are NaN or infinite"),
         (Measurement(SCENE.frame, np.indices(SCENE.frame.shape).sum(axis=0) % 2 == 0), "reconstruct it first"),
     ],
 )

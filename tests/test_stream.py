@@ -1,12 +1,15 @@
 """Streams of scans: each as it is alone, in their order, in bounded memory, up to the first that fails."""
 
 import gc
+import threading
+import time
 import weakref
 
 import numpy as np
 import pytest
 
 from segmentation import InputError, run, stream
+from segmentation.pipeline import find_in_each
 from simulate import SceneConfig, make_scene, measure, scan_path
 
 QUICK = {"recon": "linear", "segment": "threshold"}
@@ -81,6 +84,41 @@ def test_what_was_read_before_reading_fails_is_told_first():
     assert found == ["frame 0", "frame 1"]
 
 
+def test_another_error_tells_the_batch_in_which_it_came(monkeypatch):
+    def full(*_args, **_options):
+        raise MemoryError
+
+    monkeypatch.setattr("segmentation.streaming.find_in_each", full)
+    with pytest.raises(MemoryError) as caught:
+        list(stream([scan_of(0)] * 3, batch_size=2, **QUICK))
+    assert caught.value.__notes__ == ["in scans 0 to 1 of the stream"]
+
+
+def test_what_is_done_is_told_before_more_is_read(monkeypatch):
+    """A source that waits for the third frame until the first has been told."""
+    done, told = threading.Event(), threading.Event()
+
+    def find(*args, **options):
+        found = find_in_each(*args, **options)
+        done.set()
+        return found
+
+    monkeypatch.setattr("segmentation.streaming.find_in_each", find)
+
+    def scans():
+        yield scan_of(0)
+        assert done.wait(60)
+        time.sleep(0.5)  # what is found is handed over meanwhile
+        yield scan_of(1)
+        assert told.wait(60)
+        yield scan_of(2)
+
+    frames = stream(scans(), batch_size=1, workers=3, **QUICK)
+    assert next(frames).scan.name == "frame 0"
+    told.set()
+    assert [one.scan.name for one in frames] == ["frame 1", "frame 2"]
+
+
 def test_a_stream_may_be_left_early():
     frames = stream((scan_of(0) for _ in range(1000)), batch_size=2, workers=2, **QUICK)
     next(frames)
@@ -96,6 +134,11 @@ def test_a_stream_may_be_left_early():
         ({"recon": "linaer"}, "did you mean 'linear'"),
         ({"segment": "mask-rcn"}, "did you mean 'mask-rcnn'"),
         ({"device": "tpu"}, "device is 'tpu'"),
+        ({"segment_options": {"batch_size": 2}}, "has no option 'batch_size'"),
+        ({"segment_options": {"device": "cpu"}}, "has no option 'device'"),
+        ({"segment_options": {2: 2}}, "has no option 2"),
+        ({"segment": "u-net", "segment_options": {"mapping": "sparse"}}, "no weights"),
+        ({"recon": "unrolled-ista", "recon_options": {"weights": "nowhere"}}, "no weights file"),
         ({"recon_options": "fast"}, "recon_options is 'fast'; expected a dictionary of options"),
         ({"recon_options": {"presett": "fast"}}, "has no option 'presett'"),
         ({"segment_options": {"polarty": "dark"}}, "has no option 'polarty'"),

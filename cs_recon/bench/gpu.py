@@ -18,7 +18,7 @@ from cs_recon.device import full_precision
 from cs_recon.learned import load_network, scan_batch
 from cs_recon.reconstruction import reconstruct, reconstructors
 from cs_recon.replay import record
-from simulate.errors import check_count
+from simulate.errors import InputError, check_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -152,7 +152,7 @@ def _replayed_row(preset: str, scan: Measurement, options: dict[str, Any], repea
     label = f"{NETWORK} ({preset}, graph=True), one frame"
     try:
         seconds = median_seconds(lambda: reconstruct(scan, NETWORK, device="cuda", graph=True, **options), repeats)
-    except RuntimeError as error:  # of the capture; the rest is timed all the same
+    except (RuntimeError, InputError) as error:  # of the capture, or too large for one; the rest is timed all the same
         return label, "cuda", float("nan"), "ms", f"failed: {_first_line(error)}"
     return label, "cuda", 1e3 * seconds, "ms", "reading to image, on the CPU"
 
