@@ -18,12 +18,14 @@ import numpy as np
 import pandas as pd
 
 from cs_recon.io.write import write_image
-from cs_recon.reconstruction import check_options, reconstruct
+from cs_recon.reconstruction import check_options
 from cs_recon.temporal import check_movie_method, reconstruct_movie
+from cs_recon.tiles import WHOLE_PIXELS
 from segmentation.figures import outline_overlay
 from segmentation.measure import measure
 from segmentation.output import write_csv, write_table
 from segmentation.pipeline import find_in, frame_digest, means
+from segmentation.streaming import streamed
 from segmentation.tracking import Tracks, track
 from segmentation.video import check_video, with_caption, write_video
 from simulate.atomic import atomic_path, output_folder, sole_writer
@@ -116,7 +118,7 @@ def process_movie(
     video: str = "gif",
     progress: Callable[[int], object] = lambda frame: None,
 ) -> MovieResult:
-    """Reconstruct, segment, measure and track a movie, one frame at a time.
+    """Reconstruct, segment, measure and track a movie, a few frames under way at a time (`segmentation.stream`).
 
     Parameters
     ----------
@@ -171,8 +173,8 @@ def _process(
     read = _Read(parts, finished)
     ended = ""
     try:
-        for number, scan, image in _images(read.each(chain(first, remaining)), chosen, finished):
-            found = _found(scan, image, chosen)
+        workers = 1 if first[0].mask.size > WHOLE_PIXELS else 2  # each takes the memory of a frame
+        for number, scan, image, found in _frames(read.each(chain(first, remaining)), chosen, finished, workers):
             if number == 0:
                 with atomic_path(parts / "options.json") as temporary:
                     temporary.write_text(claim, encoding="utf-8")
@@ -216,10 +218,10 @@ def _end_earlier(parts: Path, read: _Read, chosen: MovieOptions) -> None:
     _write_part(parts, read.frames - 1, scan, found, measure(found, sigma=image.sigma))
 
 
-def _images(
-    scans: Iterator[Measurement], options: MovieOptions, finished: int
-) -> Iterator[tuple[int, Measurement, Reconstruction]]:
-    """Yield number, scan and reconstruction of every frame that is not finished yet."""
+def _frames(
+    scans: Iterator[Measurement], options: MovieOptions, finished: int, workers: int
+) -> Iterator[tuple[int, Measurement, Reconstruction, Instances]]:
+    """Yield number, scan, reconstruction and particles of every frame that is not finished yet."""
     first: Measurement | None = None
     # With neighbours, the last finished frame is needed once more, as the one before.
     skipped = max(0, finished - 1) if options.temporal else finished
@@ -235,7 +237,8 @@ def _images(
                     f"and {first.pixel_size_nm}; expected a movie of one shape and scale"
                 )
             if number >= skipped:
-                kept.append(scan)
+                if options.temporal:
+                    kept.append(scan)
                 yield scan
 
     if options.temporal:
@@ -244,14 +247,17 @@ def _images(
         if not start:
             return  # a shorter movie than the one before
         images = reconstruct_movie(chain(start, needed), options.recon, device=options.device, **options.recon_options)
-    else:
-        images = (
-            reconstruct(scan, options.recon, device=options.device, **options.recon_options) for scan in remaining()
-        )
-    for number, image in enumerate(images, start=skipped):
-        scan = kept.pop(0)
-        if number >= finished:
-            yield number, scan, image
+        for number, image in enumerate(images, start=skipped):
+            scan = kept.pop(0)
+            if number >= finished:
+                yield number, scan, image, _found(scan, image, options)
+        return
+    frames = streamed(
+        remaining(), recon=options.recon, segment=options.segment, device=options.device, workers=workers,
+        recon_options=options.recon_options, segment_options=options.segment_options,
+    )  # fmt: skip
+    for number, (scan, image, found) in enumerate(frames, start=finished):
+        yield number, scan, image, found
 
 
 class _OtherMovieError(InputError):

@@ -85,6 +85,37 @@ def stream(
     >>> [len(found.instances) for found in stream(scans, recon="linear", segment="threshold")]
     [4, 4, 4]
     """
+    return _numbered(
+        streamed(
+            scans, recon=recon, segment=segment, device=device, batch_size=batch_size, workers=workers,
+            recon_options=recon_options, segment_options=segment_options,
+        )
+    )  # fmt: skip
+
+
+def _numbered(frames: Iterator[StreamedFrame]) -> Iterator[StreamedFrame]:
+    """Yield the frames; where one cannot be had, say which."""
+    told = 0
+    try:
+        for frame in frames:
+            yield frame
+            told += 1
+    except InputError as error:
+        raise InputError(f"scan {told} of the stream: {error}") from None
+
+
+def streamed(
+    scans: Iterable[Measurement],
+    *,
+    recon: str,
+    segment: str,
+    device: str,
+    batch_size: int | None = None,
+    workers: int = 2,
+    recon_options: Mapping[str, Any] | None,
+    segment_options: Mapping[str, Any] | None,
+) -> Iterator[StreamedFrame]:
+    """Do as `stream` does; an `InputError` is that of the scan as it is, since who asks knows how many came."""
     if not isinstance(scans, Iterable):
         raise InputError(f"got a {type(scans).__name__} to stream; expected several scans: a list, or what makes them")
     batch_size = (1 if pick_device(device).type == "cpu" else 8) if batch_size is None else batch_size
@@ -120,18 +151,18 @@ class _Chain:
             try:
                 return self._together(scans), None
             except InputError:
-                return self._one_by_one(scans, first)
+                return self._one_by_one(scans)
             except Exception as error:
                 error.add_note(f"in scans {first} to {first + len(scans) - 1} of the stream")
                 raise
 
-    def _one_by_one(self, scans: Sequence[Measurement], first: int) -> tuple[list[StreamedFrame], InputError | None]:
+    def _one_by_one(self, scans: Sequence[Measurement]) -> tuple[list[StreamedFrame], InputError | None]:
         done: list[StreamedFrame] = []
-        for number, scan in enumerate(scans, start=first):
+        for scan in scans:
             try:
                 done += self._together([scan])
             except InputError as error:
-                return done, InputError(f"scan {number} of the stream: {error}")
+                return done, error
         return done, None
 
     def _together(self, scans: Sequence[Measurement]) -> list[StreamedFrame]:
