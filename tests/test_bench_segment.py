@@ -154,6 +154,10 @@ def test_streams_are_timed_as_they_are_and_at_full_size(monkeypatch):
     speed([Model("mask-rcnn", scale=0.5)], side=64, particles=2, repeats=1, batch_size=3)
     assert [options["segment_options"]["scale"] for _, options in asked] == [0.5, 0.5, 1.0, 1.0]
     assert [len(scans) for scans, _ in asked] == [6, 18, 6, 18]
+    monkeypatch.setattr("segmentation.bench.speed.WHOLE_PIXELS", 64 * 64 - 1)
+    large = speed([Model("mask-rcnn")], side=64, particles=2, repeats=1)
+    assert len(asked) == 4
+    assert large[["stream_per_s", "stream_scale_1_per_s"]].isna().all(axis=None)
 
 
 def test_sizes_pair_what_is_found_with_the_truth():

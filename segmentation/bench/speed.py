@@ -12,6 +12,7 @@ import pandas as pd
 
 from cs_recon.bench.memory import measured
 from cs_recon.device import pick_device
+from cs_recon.tiles import WHOLE_PIXELS
 from segmentation.bench.frames import LabelledFrame
 from segmentation.methods import segment
 from segmentation.streaming import stream
@@ -73,7 +74,8 @@ def speed(
     pandas.DataFrame
         One row a model: medians of seconds and frames a second, the largest memory above the start, how many
         particles came out, and the frames a second of a stream (``stream_per_s``), and of one in which networks see
-        frames at full size alone (``stream_scale_1_per_s``).
+        frames at full size alone (``stream_scale_1_per_s``); NaN of frames beyond a million pixels, which networks
+        look at one by one.
     """
     target = pick_device(device)
     frame = dense_frame(side, particles)
@@ -104,6 +106,8 @@ def speed(
 
 def _stream_rate(model: Model, scan: Measurement, batch_size: int, device: str) -> float:
     """Return how many scans a second a stream of them brings to label maps."""
+    if scan.mask.size > WHOLE_PIXELS:
+        return float("nan")
 
     def seconds(batches: int) -> float:
         frames = stream(
