@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cs_recon.bench.run import scan_of
-from cs_recon.bench.settings import LEARNED, run_method
+from cs_recon.bench.settings import LEARNED, WIDENED, run_method
 from cs_recon.calibrate import RATIOS, coverage
 from cs_recon.reconstruction import reconstructors
 
@@ -48,6 +48,7 @@ def coverage_table(
         column a ratio; nominal are 0.9.
     """
     schemes = ("random", "jittered-grid", "poisson-disc", "spiral", "line-hop")
+    methods = (*LEARNED, *WIDENED)
     rows: dict[str, dict[str, list[float]]] = {}
     frames = [(source, source.make()) for source in sources]
     kinds = dict.fromkeys(source.kind for source in sources)
@@ -56,7 +57,7 @@ def coverage_table(
         progress(f"intervals at {ratio:.0%}")
         for index, (source, frame) in enumerate(frames):
             scan = scan_of(frame, index, schemes[index % len(schemes)], ratio, COUNTS[index % len(COUNTS)])
-            for method in LEARNED:
+            for method in methods:
                 if method.split(":")[0] not in reconstructors.names:
                     continue
                 done = run_method(scan, method, {}, device)
@@ -65,5 +66,10 @@ def coverage_table(
                 for kind in (source.kind, *together):
                     rows.setdefault(f"{method}, {kind}", {}).setdefault(f"{ratio:.0%}", []).append(share)
     means = {name: {key: float(np.mean(found)) for key, found in row.items()} for name, row in rows.items()}
-    order = [name for method in LEARNED for kind in (*kinds, *together) if (name := f"{method}, {kind}") in means]
+    order = [
+        name
+        for method in (*LEARNED, *WIDENED)
+        for kind in (*kinds, *together)
+        if (name := f"{method}, {kind}") in means
+    ]
     return pd.DataFrame.from_dict({name: means[name] for name in order}, orient="index").rename_axis("method, frames")

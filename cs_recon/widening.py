@@ -1,0 +1,52 @@
+r"""How much further off an image is than its sigma says, told by the samples themselves.
+
+A network is calibrated on the frames of its validation. On a frame that differs from them (a micrograph with a texture,
+or noise of its own, that the network takes for noise of the scan) its intervals are too narrow, and the samples show
+it: they lie further from the image than counting noise explains.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cs_recon.batch import ScanBatch
+
+
+def unexplained_variance(batch: ScanBatch, image: Tensor, sigma: Tensor) -> Tensor:
+    r"""Return by how much the square errors of images are in the mean larger than their sigma says (B,), at least 0.
+
+    By Stein's lemma the mean square error of an image :math:`\hat x` at samples :math:`y` of noise :math:`n` is, in
+    expectation,
+
+    .. math:: \tau^2 = \overline{(y - \hat x)^2} - \overline{n^2} + 2\,\overline{n^2\, \partial \hat x / \partial y},
+
+    and the last mean is that of :math:`\sigma^2` where the image is a posterior mean and sigma its standard deviation.
+    What :math:`\sigma^2` leaves unexplained is therefore :math:`\overline{(y - \hat x)^2} - \overline{n^2} +
+    \overline{\sigma^2}`, 0 where sigma is right; one standard error of it is taken off, so that chance widens little.
+
+    Parameters
+    ----------
+    batch : ScanBatch
+        The scans, with the noise of their samples as it was told: an estimate comes from the same differences.
+    image, sigma : Tensor, shape (B, 1, H, W)
+        What a network made of them, normalised as the batch is.
+
+    References
+    ----------
+    Stein, "Estimation of the mean of a multivariate normal distribution", Ann. Statist. 9, 1135 (1981),
+    https://doi.org/10.1214/aos/1176345632; Miyasawa, "An empirical Bayes estimator of the mean of a normal population",
+    Bull. Inst. Internat. Statist. 38, 181 (1961) (the derivative of a posterior mean).
+    """
+    scanned = batch.scan.mask.double()
+    n = scanned.sum((1, 2, 3))
+    noise = batch.sigma.double().square()
+
+    def mean(x: Tensor) -> Tensor:
+        return (scanned * x).sum((1, 2, 3)) / n
+
+    apart, told = mean((batch.y - image).double().square()), mean(sigma.double().square())
+    chance = (2 * mean(noise.square()) / n).sqrt()
+    return (apart - mean(noise) + told - chance).clamp(min=0)

@@ -1,0 +1,94 @@
+"""Sigma widened by the samples: right sigmas stay, and too narrow ones become what the errors are."""
+
+import numpy as np
+import pytest
+import torch
+from pretend_cuda import pretend_cuda
+
+from cs_recon import reconstruct
+from cs_recon.batch import make_batch
+from cs_recon.calibrate import coverage
+from cs_recon.widening import unexplained_variance
+from simulate import Measurement, SceneConfig, Support, make_scene, measure, scan_path
+
+SIDE = 256
+
+
+def smoothed(contrast, believed, noise=0.5, ratio=1.0, seed=0):
+    """A scan of independent pixels (standard deviation `contrast`), what who believes in `believed` makes of it."""
+    rng = np.random.default_rng(seed)
+    truth = contrast * rng.normal(size=(SIDE, SIDE))
+    mask = rng.random((SIDE, SIDE)) < ratio
+    values = truth + noise * rng.normal(size=truth.shape)
+    batch = make_batch([Measurement(values, mask, read_noise=noise)])
+    weight = believed**2 / (believed**2 + noise**2)
+    image = torch.from_numpy(weight * values)[None, None]
+    sigma = torch.full_like(image, noise * weight**0.5)
+    normalised = (image - batch.offset) / batch.scale, sigma / batch.scale
+    more = np.mean((truth - weight * values)[mask] ** 2) - noise**2 * weight
+    return batch, *normalised, float(more) / float(batch.scale) ** 2
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.3])
+@pytest.mark.parametrize(("contrast", "believed"), [(0.5, 0.5), (0.5, 0.3), (0.5, 0.2), (1.0, 0.5), (3.0, 0.2)])
+def test_what_is_missing_of_the_errors_is_found(contrast, believed, ratio):
+    """By samples alone: to within what chance leaves of the mean of so many squares."""
+    batch, image, sigma, missing = smoothed(contrast, believed, ratio=ratio)
+    found = float(unexplained_variance(batch, image, sigma))
+    chance = float(batch.noise) ** 2 * (2 / (ratio * SIDE**2)) ** 0.5
+    assert found == pytest.approx(max(0.0, missing), rel=0.03, abs=4 * chance)
+    assert found <= missing or missing < 4 * chance
+
+
+def test_nothing_is_narrowed():
+    batch, image, sigma, missing = smoothed(0.2, 0.5)
+    assert missing < 0
+    assert float(unexplained_variance(batch, image, sigma)) == 0
+
+
+def test_chance_widens_little():
+    """Of right sigmas on small scans, of which few samples tell."""
+    shares = []
+    for seed in range(20):
+        batch, image, sigma, _ = smoothed(0.3, 0.3, ratio=0.01, seed=seed)
+        shares.append(float(unexplained_variance(batch, image, sigma) / sigma.square().mean()))
+    assert np.mean(np.array(shares) > 0.1) < 0.3
+
+
+@pytest.fixture(scope="module")
+def frames():
+    """One frame as training draws them, and one with the noise of its own that micrographs have."""
+    film = Support(thickness_nm=20, texture=0.02)
+    scene = make_scene(SceneConfig(shape=(160, 176), n_particles=9, diameter_nm=12, support=film), rng=3)
+    frame = scene.frame + 0.5 * scene.frame.max()
+    noisy = np.clip(frame + 0.05 * frame.max() * np.random.default_rng(0).normal(size=frame.shape), 0, None)
+    return frame, noisy
+
+
+@pytest.mark.parametrize("method", ["unrolled-ista", "inpainting"])
+@pytest.mark.parametrize("ratio", [1.0, 0.4])
+def test_intervals_hold_frames_that_no_training_saw(frames, method, ratio):
+    path = scan_path("raster", frames[0].shape) if ratio == 1 else scan_path("random", frames[0].shape, ratio, rng=0)
+    scans = [measure(frame, path, peak_counts=40, rng=1) for frame in frames]
+    before, after = reconstruct(scans, method), reconstruct(scans, method, widen=True)
+    for one, two in zip(before, after, strict=True):
+        np.testing.assert_array_equal(two.image, one.image)
+        assert (two.sigma >= 0.999 * one.sigma).all()
+        assert ("widened" in one.info, two.info["widened"]) == (False, True)
+    assert coverage(frames[1], before[1].image, before[1].sigma) < 0.7
+    assert coverage(frames[1], after[1].image, after[1].sigma) == pytest.approx(0.9, abs=0.04)
+    held = [coverage(frames[0], image.image, image.sigma) for image in (before[0], after[0])]
+    assert held[1] - held[0] < 0.02
+    with pretend_cuda():
+        there = reconstruct(scans, method, widen=True, device="cuda")
+    for one, two in zip(after, there, strict=True):
+        np.testing.assert_allclose(two.sigma, one.sigma, rtol=0.03)
+
+
+def test_noise_that_is_not_told_widens_nothing(frames):
+    told = measure(frames[1], scan_path("raster", frames[1].shape), peak_counts=40, rng=1)
+    untold = Measurement(told.values, told.mask)
+    plain, (one, two) = reconstruct([told, untold]), reconstruct([told, untold], widen=True)
+    assert (one.sigma > 1.5 * plain[0].sigma).mean() > 0.5
+    np.testing.assert_allclose(two.sigma, plain[1].sigma, rtol=1e-6)
+    assert (one.info["widened"], two.info["widened"]) == (True, False)
