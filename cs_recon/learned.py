@@ -25,7 +25,7 @@ from cs_recon.tiles import WHOLE_PIXELS, run_tiled
 from cs_recon.unrolled import UnrolledConfig, UnrolledISTA
 from cs_recon.views import check_views, mean_of_views
 from cs_recon.widening import unexplained_variance
-from simulate.errors import InputError, check_positive, nearest_name
+from simulate.errors import InputError, check_kind, check_positive, nearest_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -121,6 +121,7 @@ def unrolled_ista(
             f"preset is {preset!r}{nearest_name(str(preset), PRESETS)}; expected one of {', '.join(PRESETS)}"
         )
     loaded = load_network(UNROLLED, weights, pick_device(device))
+    check_kind(graph, "graph", bool)
     if not graph:
         return _reconstruct(measurements, loaded, _passes(loaded, preset, views), preset, within_noise, widen)
     check_views(views)
@@ -232,6 +233,7 @@ def denormalised(
     widen: bool = False,
 ) -> list[Reconstruction]:
     """Bring a network's output back to the units of its scans, with sigma calibrated for their sampling ratios."""
+    check_kind(widen, "widen", bool)
     image = out.image
     if within_noise is not None:
         reach = check_positive(within_noise, "within_noise", "it is in standard deviations") * batch.sigma

@@ -9,7 +9,7 @@ from cs_recon import reconstruct
 from cs_recon.batch import make_batch
 from cs_recon.calibrate import coverage
 from cs_recon.widening import unexplained_variance
-from simulate import Measurement, SceneConfig, Support, make_scene, measure, scan_path
+from simulate import InputError, Measurement, SceneConfig, Support, make_scene, measure, scan_path
 
 SIDE = 256
 
@@ -83,6 +83,13 @@ def test_intervals_hold_frames_that_no_training_saw(frames, method, ratio):
         there = reconstruct(scans, method, widen=True, device="cuda")
     for one, two in zip(after, there, strict=True):
         np.testing.assert_allclose(two.sigma, one.sigma, rtol=0.03)
+
+
+@pytest.mark.parametrize("option", ["widen", "graph"])
+def test_a_switch_is_on_or_off(frames, option):
+    scan = measure(frames[0], scan_path("raster", frames[0].shape), peak_counts=40, rng=1)
+    with pytest.raises(InputError, match=f"{option} is 'yes'; expected a bool"):
+        reconstruct(scan, **{option: "yes"})
 
 
 def test_noise_that_is_not_told_widens_nothing(frames):
