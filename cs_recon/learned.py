@@ -126,7 +126,8 @@ def unrolled_ista(
         return _reconstruct(measurements, loaded, _passes(loaded, preset, views), preset, within_noise, widen)
     check_views(views)
     _check_graph(measurements[0], pick_device(device), loaded.network.config.multiple)
-    replayed = _replayed(loaded, preset, views)
+    with _LOADING:
+        replayed = _replayed(loaded, preset, views)
 
     def run(batch: ScanBatch) -> NetworkOutput:
         return replayed(batch, preset == "fast" and batch.all_noisy())

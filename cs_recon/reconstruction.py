@@ -185,6 +185,6 @@ def check_options(method: str, options: dict[str, Any]) -> None:
     for name in options:
         if name not in known:
             raise InputError(
-                f"method {method!r} has no option {name!r}{nearest_name(name, known)}; "
+                f"method {method!r} has no option {name!r}{nearest_name(str(name), known)}; "
                 f"it takes {', '.join(known) if known else 'no options'}"
             )

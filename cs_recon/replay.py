@@ -30,14 +30,14 @@ _TURN = Lock()
 """For all recordings of the process: a capture bears no other one."""
 
 
-def record(run: Callable[[], T]) -> Callable[[], T]:
+def record(run: Callable[[], T], device: torch.device | str = "cuda") -> Callable[[], T]:
     """Return a call that replays the kernels of `run`, which reads and writes the same memory each time, at once.
 
     What `run` reads besides must be kept for as long as the call is. One recording may be under way in a process.
     """
-    own, stream, graph = torch.cuda.current_stream(), torch.cuda.Stream(), torch.cuda.CUDAGraph()
     # The caller's own rounding is none of the recording's, and rounded weights that autocast keeps would not last.
-    with torch.autocast("cuda", enabled=False, cache_enabled=False):
+    with torch.cuda.device(device), torch.autocast("cuda", enabled=False, cache_enabled=False):
+        own, stream, graph = torch.cuda.current_stream(), torch.cuda.Stream(), torch.cuda.CUDAGraph()
         stream.wait_stream(own)
         with torch.cuda.stream(stream):
             for _ in range(3):  # libraries choose their kernels and allocate their memory before the capture
@@ -45,7 +45,7 @@ def record(run: Callable[[], T]) -> Callable[[], T]:
         own.wait_stream(stream)
         try:
             # Other threads may go on meanwhile: what they do is their own affair.
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 kept = run()
         except BaseException:
             torch.cuda.set_stream(own)  # a capture that fails leaves its own behind
@@ -84,7 +84,7 @@ class Replayed:
         with _TURN:
             if key not in self._recordings:
                 own = replace(batch.moved(torch.clone, batch.shape), noise=batch.noise.clone())
-                self._recordings[key] = own, record(lambda: self.run(own, told))
+                self._recordings[key] = own, record(lambda: self.run(own, told), batch.y.device)
             self._recordings.move_to_end(key)
             while len(self._recordings) > self.kept:
                 self._recordings.popitem(last=False)

@@ -117,10 +117,25 @@ def segment(
     for indices in by_shape.values():
         for start in range(0, len(indices), int(batch_size)):
             chosen = indices[start : start + int(batch_size)]
-            done = run([frames[index] for index in chosen], device=device, **options)  # pyright: ignore[reportCallIssue]
+            done = _found([frames[index] for index in chosen], run, chosen if many else [], device, options)
             for index, one in zip(chosen, done, strict=True):
                 found[index] = _named(one, frames[index], method, pixel_size_nm)
     return found if many else found[0]  # pyright: ignore[reportReturnType]
+
+
+def _found(
+    frames: list[Frame], run: Segmenter, numbers: list[int], device: str, options: dict[str, Any]
+) -> list[Instances]:
+    """Return what a method finds on frames; if one of a list cannot be segmented, say which."""
+    try:
+        return run(frames, device=device, **options)  # pyright: ignore[reportCallIssue]
+    except InputError:
+        for number, frame in zip(numbers, frames, strict=False):
+            try:
+                run([frame], device=device, **options)  # pyright: ignore[reportCallIssue]
+            except InputError as error:
+                raise InputError(f"frame {number} of the list: {error}") from None
+        raise
 
 
 def _is_many(image: object) -> bool:

@@ -139,7 +139,7 @@ def process_movie(
     Returns
     -------
     MovieResult
-        If a frame can't be read or processed, of those before it: `ended` says which one and why.
+        If a frame can't be read or processed, of those that are finished: `ended` says which one and why.
 
     Raises
     ------
@@ -252,9 +252,13 @@ def _frames(
             if number >= finished:
                 yield number, scan, image, _found(scan, image, options)
         return
+    needed = remaining()
+    start = list(islice(needed, 1))
+    if not start:
+        return  # nothing is left to do, wherever it would be done
     frames = streamed(
-        remaining(), recon=options.recon, segment=options.segment, device=options.device, workers=workers,
-        recon_options=options.recon_options, segment_options=options.segment_options,
+        chain(start, needed), first=finished, recon=options.recon, segment=options.segment, device=options.device,
+        workers=workers, recon_options=options.recon_options, segment_options=options.segment_options,
     )  # fmt: skip
     for number, (scan, image, found) in enumerate(frames, start=finished):
         yield number, scan, image, found

@@ -114,6 +114,10 @@ def run(
     >>> len(result.table)
     4
     """
+    if not isinstance(measurement, Measurement):
+        raise InputError(
+            f"got a {type(measurement).__name__} to run; expected one Measurement ('stream' takes several)"
+        )
     recon_told = as_options(recon_options, "recon_options")
     segment_told = as_options(segment_options, "segment_options")
     check_options(recon, recon_told)

@@ -61,8 +61,8 @@ def stream(
     device : {"auto", "cpu", "cuda"}
         Where to compute.
     batch_size : int, optional
-        Scans a batch; if None, 8 on a GPU and 1 on a CPU, where more gain nothing. Where scans come slowly 1 has each
-        told soonest.
+        Scans a batch; if None, 8 on a GPU and 1 on a CPU, where more gain nothing. A batch is told when the next one
+        has been read: where scans come slowly, from a microscope, `segmentation.live.LiveSession` tells each at once.
     workers : int
         Batches under way at once.
 
@@ -114,18 +114,22 @@ def streamed(
     workers: int = 2,
     recon_options: Mapping[str, Any] | None,
     segment_options: Mapping[str, Any] | None,
+    first: int = 0,
 ) -> Iterator[StreamedFrame]:
-    """Do as `stream` does; an `InputError` is that of the scan as it is, since who asks knows how many came."""
+    """Do as `stream` does; an `InputError` is that of the scan as it is, since who asks knows how many came.
+
+    The first scan has the number `first` in the notes of other errors.
+    """
     if not isinstance(scans, Iterable):
         raise InputError(f"got a {type(scans).__name__} to stream; expected several scans: a list, or what makes them")
     batch_size = (1 if pick_device(device).type == "cpu" else 8) if batch_size is None else batch_size
-    check_count(batch_size, "batch_size", 1)
+    check_count(batch_size, "batch_size", 1, 1_000_000)
     check_count(workers, "workers", 1)
     told = as_options(recon_options, "recon_options"), as_options(segment_options, "segment_options")
     on_card = pick_device(device).type == "cuda"
     chain = _Chain(recon, segment, device, torch.cuda.current_device() if on_card else None, *told)
     chain.check()
-    return _in_order(iter(scans), chain, int(batch_size), int(workers))
+    return _in_order(iter(scans), chain, int(batch_size), int(workers), first)
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,7 @@ class _Chain:
             except InputError:
                 return self._one_by_one(scans)
             except Exception as error:
-                error.add_note(f"in scans {first} to {first + len(scans) - 1} of the stream")
+                error.add_note(f"at scans {first} to {first + len(scans) - 1}")
                 raise
 
     def _one_by_one(self, scans: Sequence[Measurement]) -> tuple[list[StreamedFrame], InputError | None]:
@@ -171,9 +175,11 @@ class _Chain:
         return [StreamedFrame(*one) for one in zip(scans, images, found, strict=True)]
 
 
-def _in_order(scans: Iterator[Measurement], chain: _Chain, batch_size: int, workers: int) -> Iterator[StreamedFrame]:
+def _in_order(
+    scans: Iterator[Measurement], chain: _Chain, batch_size: int, workers: int, first: int
+) -> Iterator[StreamedFrame]:
     under_way: deque[Future[tuple[list[StreamedFrame], InputError | None]]] = deque()
-    taken = 0
+    taken = first
     lost: Exception | None = None
     with ThreadPoolExecutor(workers) as pool:
         try:

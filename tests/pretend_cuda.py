@@ -61,8 +61,9 @@ def capturing():
 _captures = False
 
 
-def record(run):
+def record(run, device):
     """Do as `cs_recon.replay.record` does: run before, then allowing what a graph could hold alone, into one memory."""
+    assert device == CARD
     run()
     with capturing():
         kept = run()

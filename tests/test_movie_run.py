@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from cs_recon.checkpoint import load_any_weights, save_weights
@@ -116,6 +117,30 @@ def test_frames_are_taken_as_there_is_room_for_them(film, tmp_path):
     for number in range(len(film)):
         before = taken[: taken.index(f"done {number}")]
         assert max(index for index in before if isinstance(index, int)) <= number + 3
+
+
+@pytest.fixture
+def done_elsewhere(film, tmp_path):
+    """Three frames that were finished where there was a GPU, as there is none here; and the options they had."""
+    process_movie(iter(film[:3]), tmp_path, options=CLASSICAL)
+    options = replace(CLASSICAL, device="cuda")
+    file = tmp_path / "movie_parts" / "options.json"
+    told = json.loads(file.read_text())
+    file.write_text(json.dumps({**told, "device": "cuda"}, sort_keys=True))
+    return options
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_what_was_finished_elsewhere_needs_no_device(film, tmp_path, done_elsewhere):
+    again = process_movie(iter(film[:3]), tmp_path, options=done_elsewhere)
+    assert (again.frames, again.ended) == (3, "")
+    shorter = process_movie(iter(film[:2]), tmp_path, options=done_elsewhere)
+    assert (shorter.frames, shorter.ended) == (2, "")
+    with pytest.raises(InputError, match="of another movie"):
+        process_movie(iter(film[1:]), tmp_path, options=done_elsewhere)
+    more = process_movie(iter(film[:5]), tmp_path, options=done_elsewhere)
+    assert more.frames == 3
+    assert more.ended.startswith("frame 3: device is 'cuda' but torch finds no CUDA device")
 
 
 def test_parts_of_other_options_are_not_mixed(film, tmp_path):

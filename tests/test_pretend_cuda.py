@@ -108,9 +108,9 @@ def recorded(monkeypatch):
     """Graphs are recorded on the card that is none; a list of what was."""
     made = []
 
-    def kept(run):
+    def kept(run, device):
         made.append(run)
-        return record(run)
+        return record(run, device)
 
     monkeypatch.setattr("cs_recon.replay.record", kept)
     _replayed.cache_clear()

@@ -88,6 +88,7 @@ def test_a_device_that_is_not_there_is_refused():
         (np.zeros((1, 32)), "at least 8 x 8"),
         (np.zeros((32, 32, 3)), "3 dimensions"),
         (np.zeros((32, 32), complex), "real numbers"),
+        ([SCENE.frame, Measurement(SCENE.frame, SCENE.labels > 0)], "frame 1 of the list: the measurement is sparse"),
         ([SCENE.frame, "frame.tif"], "frame 1 of the list is str; expected images"),
         ([SCENE.frame, np.full((32, 32), np.nan)], "frame 1 of the list: 1024 of 1024 pixels are NaN or infinite"),
         (Measurement(SCENE.frame, np.indices(SCENE.frame.shape).sum(axis=0) % 2 == 0), "reconstruct it first"),

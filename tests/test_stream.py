@@ -91,7 +91,7 @@ def test_another_error_tells_the_batch_in_which_it_came(monkeypatch):
     monkeypatch.setattr("segmentation.streaming.find_in_each", full)
     with pytest.raises(MemoryError) as caught:
         list(stream([scan_of(0)] * 3, batch_size=2, **QUICK))
-    assert caught.value.__notes__ == ["in scans 0 to 1 of the stream"]
+    assert caught.value.__notes__ == ["at scans 0 to 1"]
 
 
 def test_what_is_done_is_told_before_more_is_read(monkeypatch):
@@ -139,6 +139,8 @@ def test_a_stream_may_be_left_early():
         ({"segment_options": {2: 2}}, "has no option 2"),
         ({"segment": "u-net", "segment_options": {"mapping": "sparse"}}, "no weights"),
         ({"recon": "unrolled-ista", "recon_options": {"weights": "nowhere"}}, "no weights file"),
+        ({"recon_options": {2: 2}}, "has no option 2"),
+        ({"batch_size": 10**30}, "batch_size is 1e.30; expected at most"),
         ({"recon_options": "fast"}, "recon_options is 'fast'; expected a dictionary of options"),
         ({"recon_options": {"presett": "fast"}}, "has no option 'presett'"),
         ({"segment_options": {"polarty": "dark"}}, "has no option 'polarty'"),
@@ -151,6 +153,11 @@ def test_what_cannot_be_is_refused_before_a_scan_is_taken(options, message):
 
     with pytest.raises(InputError, match=message):
         stream(scans(), **{**QUICK, **options})
+
+
+def test_several_scans_are_no_run():
+    with pytest.raises(InputError, match="got a list to run; expected one Measurement"):
+        run([scan_of(0)], **QUICK)
 
 
 def test_one_scan_is_no_stream():
