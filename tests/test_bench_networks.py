@@ -27,7 +27,9 @@ def test_coverage_is_the_mean_over_frames_of_each_ratio():
         expected.append(coverage(frame, done.image, done.sigma))
     assert table.loc["inpainting, training", "50%"] == pytest.approx(np.mean(expected), abs=1e-6)
     assert list(table.columns) == ["10%", "50%"]
-    assert len(table) == 3
+    assert len(table) == 5
+    for name in ("unrolled-ista", "inpainting"):
+        assert (table.loc[f"{name}:widen, training"] >= table.loc[f"{name}, training"]).all()
 
 
 def test_coverage_of_several_kinds_is_given_together_too():
@@ -38,7 +40,7 @@ def test_coverage_of_several_kinds_is_given_together_too():
     table = coverage_table(sources, ratios=(0.5,))["50%"]
     apart = (2 * table["inpainting, training"] + table["inpainting, crystal"]) / 3
     assert table["inpainting, all"] == pytest.approx(apart, abs=1e-6)
-    assert len(table) == 9
+    assert len(table) == 15
 
 
 def test_stripes_have_the_period_they_are_drawn_with():
