@@ -66,10 +66,5 @@ def coverage_table(
                 for kind in (source.kind, *together):
                     rows.setdefault(f"{method}, {kind}", {}).setdefault(f"{ratio:.0%}", []).append(share)
     means = {name: {key: float(np.mean(found)) for key, found in row.items()} for name, row in rows.items()}
-    order = [
-        name
-        for method in (*LEARNED, *WIDENED)
-        for kind in (*kinds, *together)
-        if (name := f"{method}, {kind}") in means
-    ]
+    order = [name for method in methods for kind in (*kinds, *together) if (name := f"{method}, {kind}") in means]
     return pd.DataFrame.from_dict({name: means[name] for name in order}, orient="index").rename_axis("method, frames")
