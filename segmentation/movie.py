@@ -241,24 +241,21 @@ def _frames(
                     kept.append(scan)
                 yield scan
 
+    needed = remaining()
+    start = list(islice(needed, 1))
+    if not start:
+        return  # nothing is left to do, wherever it would be done
+    needed = chain(start, needed)
     if options.temporal:
-        needed = remaining()
-        start = list(islice(needed, 1))
-        if not start:
-            return  # a shorter movie than the one before
-        images = reconstruct_movie(chain(start, needed), options.recon, device=options.device, **options.recon_options)
+        images = reconstruct_movie(needed, options.recon, device=options.device, **options.recon_options)
         for number, image in enumerate(images, start=skipped):
             scan = kept.pop(0)
             if number >= finished:
                 yield number, scan, image, _found(scan, image, options)
         return
-    needed = remaining()
-    start = list(islice(needed, 1))
-    if not start:
-        return  # nothing is left to do, wherever it would be done
     frames = streamed(
-        chain(start, needed), first=finished, recon=options.recon, segment=options.segment, device=options.device,
-        workers=workers, recon_options=options.recon_options, segment_options=options.segment_options,
+        needed, first=finished, recon=options.recon, segment=options.segment, device=options.device, workers=workers,
+        recon_options=options.recon_options, segment_options=options.segment_options,
     )  # fmt: skip
     for number, (scan, image, found) in enumerate(frames, start=finished):
         yield number, scan, image, found
