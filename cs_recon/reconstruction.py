@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
 import numpy as np
 
 from cs_recon.device import pick_device
-from simulate.errors import InputError, PixelSize, check_count, nearest_name
+from simulate.errors import InputError, PixelSize, check_count
 from simulate.measurement import Measurement
 from simulate.registry import Registry
 
@@ -153,7 +152,7 @@ def reconstruct(
     single = isinstance(measurement, Measurement)
     scans = [measurement] if single else _checked(measurement)
     run = reconstructors[method]
-    check_options(method, options)
+    reconstructors.check_options(method, options)
     check_count(batch_size, "batch_size", 1)
     pick_device(device)
     results: list[Reconstruction | None] = [None] * len(scans)
@@ -177,14 +176,3 @@ def _checked(measurements: Any) -> list[Measurement]:
                 f"got {type(scan).__name__} to reconstruct; expected a Measurement: Measurement(values, mask) makes one"
             )
     return scans
-
-
-def check_options(method: str, options: dict[str, Any]) -> None:
-    """Raise `InputError` for an option that a method does not have."""
-    known = [name for name in list(inspect.signature(reconstructors[method]).parameters)[1:] if name != "device"]
-    for name in options:
-        if name not in known:
-            raise InputError(
-                f"method {method!r} has no option {name!r}{nearest_name(str(name), known)}; "
-                f"it takes {', '.join(known) if known else 'no options'}"
-            )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cs_recon.learned import NETWORKS, UNROLLED
 from cs_recon.motion import with_neighbours
-from cs_recon.reconstruction import check_options, reconstruct
+from cs_recon.reconstruction import reconstruct, reconstructors
 from simulate.errors import InputError, check_count, nearest_name
 from simulate.measurement import Measurement
 
@@ -68,7 +68,7 @@ def reconstruct_movie(
     """
     check_count(batch_size, "batch_size", 1)
     check_movie_method(method)
-    check_options(method, options)
+    reconstructors.check_options(method, options)
     remaining = iter(scans) if isinstance(scans, Iterable) else iter(())
     first = next(remaining, None)
     if not isinstance(first, Measurement):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, overload
@@ -13,7 +12,7 @@ from cs_recon.device import pick_device
 from cs_recon.reconstruction import Reconstruction
 from segmentation.instances import Instances
 from segmentation.threshold import threshold_segment
-from simulate.errors import InputError, PixelSize, check_count, check_numbers, check_shape, nearest_name
+from simulate.errors import InputError, PixelSize, check_count, check_numbers, check_shape
 from simulate.measurement import Measurement
 from simulate.registry import Registry
 
@@ -104,7 +103,7 @@ def segment(
     1
     """
     run = segmenters[method]
-    check_options(method, options)
+    segmenters.check_options(method, options)
     check_count(batch_size, "batch_size", 1)
     pick_device(device)
     many = _is_many(image)
@@ -153,17 +152,6 @@ def _is_many(image: object) -> bool:
             "dimensions), reconstructions or measurements"
         )
     return all(frames)
-
-
-def check_options(method: str, options: dict[str, Any]) -> None:
-    """Raise `InputError` for an option that a method does not have."""
-    known = [name for name in list(inspect.signature(segmenters[method]).parameters)[1:] if name != "device"]
-    for option in options:
-        if option not in known:
-            raise InputError(
-                f"method {method!r} has no option {option!r}{nearest_name(str(option), known)}; "
-                f"it takes {', '.join(known) if known else 'no options'}"
-            )
 
 
 def _as_frame(image: ArrayLike | Reconstruction | Measurement, which: str = "") -> Frame:

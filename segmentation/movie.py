@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from cs_recon.io.write import write_image
-from cs_recon.reconstruction import check_options
+from cs_recon.reconstruction import reconstructors
 from cs_recon.temporal import check_movie_method, reconstruct_movie
 from cs_recon.tiles import WHOLE_PIXELS
 from segmentation.figures import outline_overlay
@@ -78,7 +78,7 @@ class MovieOptions:
     def __post_init__(self) -> None:
         if self.temporal:
             check_movie_method(self.recon)
-        check_options(self.recon, self.recon_options)
+        reconstructors.check_options(self.recon, self.recon_options)
         for name in ("frame_interval_s", "max_step_px"):
             if getattr(self, name) is not None:
                 check_positive(getattr(self, name), name)

@@ -17,11 +17,11 @@ from cs_recon.device import pick_device
 from cs_recon.io.provenance import provenance, write_provenance
 from cs_recon.io.write import write_image
 from cs_recon.learned import NETWORKS, load_network
-from cs_recon.reconstruction import check_options, reconstruct
+from cs_recon.reconstruction import reconstruct, reconstructors
 from segmentation.learned import frame_to_see, load_segmenter
 from segmentation.measure import measure, summary
-from segmentation.methods import check_options as check_segment_options
 from segmentation.methods import segment as find_particles
+from segmentation.methods import segmenters
 from segmentation.models.family import ARCHITECTURES
 from segmentation.output import write_coco, write_table
 from simulate.atomic import make_folder
@@ -120,8 +120,8 @@ def run(
         )
     recon_told = as_options(recon_options, "recon_options")
     segment_told = as_options(segment_options, "segment_options")
-    check_options(recon, recon_told)
-    check_segment_options(segment, segment_told)
+    reconstructors.check_options(recon, recon_told)
+    segmenters.check_options(segment, segment_told)
     seconds: dict[str, float] = {}
     stage("reconstruct")
     began = time.perf_counter()
@@ -214,7 +214,7 @@ def adaptive_measure(
     """
     pick_device(device)  # an unknown one is refused before the sample sees a beam
     noise, told = check_rng(noise_rng), as_options(recon_options, "recon_options")
-    check_options(recon, told)
+    reconstructors.check_options(recon, told)
     shape = frame.shape if isinstance(frame, Measurement) else np.shape(frame)
 
     def sigma(scan: Measurement) -> NDArray[np.float32]:

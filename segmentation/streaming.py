@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from cs_recon.device import pick_device
-from cs_recon.reconstruction import check_options, reconstruct
-from segmentation.methods import check_options as check_segment_options
+from cs_recon.reconstruction import reconstruct, reconstructors
+from segmentation.methods import segmenters
 from segmentation.pipeline import as_options, find_in_each, means
 from simulate.errors import InputError, check_count
 
@@ -145,8 +145,8 @@ class _Chain:
 
     def check(self) -> None:
         """Raise `InputError` for unknown methods, options or weights."""
-        check_options(self.recon, self.recon_options)
-        check_segment_options(self.segment, self.segment_options)
+        reconstructors.check_options(self.recon, self.recon_options)
+        segmenters.check_options(self.segment, self.segment_options)
         means(self.recon, self.segment, self.recon_options, self.segment_options)
 
     def process(self, scans: Sequence[Measurement], first: int) -> tuple[list[StreamedFrame], InputError | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
@@ -87,6 +88,30 @@ class Registry(Generic[T]):
         except (KeyError, TypeError):
             hint = nearest_name(str(name), self._entries)
             raise InputError(f"unknown {self.kind} {name!r}{hint}; known: {', '.join(self._entries)}") from None
+
+    def check_options(self, name: str, options: Iterable[str]) -> None:
+        """Raise `InputError` for an option that the function called `name` does not have.
+
+        Its first parameter is what it works on, and ``device`` is told to all alike: neither is an option.
+
+        Examples
+        --------
+        >>> solvers = Registry("solver")
+        >>> @solvers.register("part", "a part of it")
+        ... def part(of, *, parts=2, device="cpu"):
+        ...     return of / parts
+        >>> solvers.check_options("part", {"pats": 3})
+        Traceback (most recent call last):
+        simulate.errors.InputError: method 'part' has no option 'pats' (did you mean 'parts'?); it takes parts
+        """
+        _, *known = inspect.signature(self[name]).parameters  # pyright: ignore[reportArgumentType]
+        known = [option for option in known if option != "device"]
+        for option in options:
+            if option not in known:
+                raise InputError(
+                    f"method {name!r} has no option {option!r}{nearest_name(str(option), known)}; "
+                    f"it takes {', '.join(known) if known else 'no options'}"
+                )
 
     def __iter__(self) -> Iterator[Entry[T]]:
         return iter(self._entries.values())
