@@ -172,7 +172,10 @@ def adapt(
     data = HeldOutScans(
         scans, crop=config.crop, multiple=network.config.multiple, share=config.validation_share, seed=config.seed
     )
-    temperature = loaded.calibrations["full"].at(float(np.exp(np.mean([np.log(scan.ratio) for scan in data.scans]))))
+    temperature = loaded.calibrations["full"].at(
+        float(np.exp(np.mean([np.log(scan.ratio) for scan in data.scans]))),
+        "told" if all(scan.noise_is_known for scan in data.scans) else "untold",
+    )
     folder = make_folder(folder)
     chooser = Chooser(
         network,

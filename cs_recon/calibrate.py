@@ -11,12 +11,14 @@ import numpy as np
 import torch
 
 from cs_recon.batch import make_batch
+from cs_recon.widening import widened
 from simulate.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from cs_recon.batch import ScanBatch
     from cs_recon.networks import NetworkOutput
@@ -28,50 +30,86 @@ Z90 = 1.6449
 RATIOS = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 """Sampling ratios at which sigma is calibrated."""
 
-SMALLEST_FACTOR = 1e-6
-"""A network without error, as on full scans without noise, gets this factor: none may be zero."""
+FACTORS = (1e-6, 1e6)
+"""Limits of a factor on sigma: a network without error, as on full scans without noise, would get 0."""
+
+CASES = ("untold", "told", "widened")
+"""Scans whose noise is estimated from their samples, and those of told noise, before and after sigma is widened by what
+the samples tell (`widening.widened`)."""
 
 
 @dataclass(frozen=True)
 class SigmaCalibration:
-    """The factor on a network's sigma by sampling ratio, linear in its logarithm between the calibrated ones.
+    """The factors on a network's sigma by sampling ratio, linear in its logarithm between the calibrated ones.
+
+    Attributes
+    ----------
+    ratios : tuple of float
+        The calibrated ones, rising.
+    untold, told, widened : tuple of float
+        The factor at each ratio, in each of `CASES`.
 
     Examples
     --------
-    >>> SigmaCalibration((0.01, 1.0), (2.0, 1.0)).at(0.1)
+    >>> SigmaCalibration((0.01, 1.0), untold=(2.0, 1.0), told=(1.0, 1.0), widened=(0.9, 0.8)).at(0.1, "untold")
     1.5
     """
 
     ratios: tuple[float, ...] = (1.0,)
-    factors: tuple[float, ...] = (1.0,)
+    untold: tuple[float, ...] = (1.0,)
+    told: tuple[float, ...] = (1.0,)
+    widened: tuple[float, ...] = (1.0,)
 
-    def at(self, ratio: float) -> float:
-        """Return the factor at a sampling ratio."""
-        return float(np.interp(np.log(ratio), np.log(self.ratios), self.factors))
+    def at(self, ratio: float, case: str) -> float:
+        """Return the factor at a sampling ratio, in one of `CASES`."""
+        return float(np.interp(np.log(ratio), np.log(self.ratios), getattr(self, case)))
 
     def times(self, factor: float) -> SigmaCalibration:
         """Return the calibration with every factor multiplied."""
-        return SigmaCalibration(self.ratios, tuple(factor * each for each in self.factors))
+        return SigmaCalibration(self.ratios, *(tuple(factor * each for each in getattr(self, case)) for case in CASES))
 
     def as_dict(self) -> dict[str, list[float]]:
         """Return it as a plain dictionary, for weight files."""
-        return {"ratios": list(self.ratios), "factors": [float(f"{factor:.5g}") for factor in self.factors]}
+        factors = {case: [float(f"{factor:.5g}") for factor in getattr(self, case)] for case in CASES}
+        return {"ratios": list(self.ratios), **factors}
 
     @classmethod
     def of(cls, record: object) -> SigmaCalibration:
-        """Read what `as_dict` wrote; the factor is 1 where nothing was (None)."""
+        """Read what `as_dict` wrote; every factor is 1 where nothing was (None)."""
         if record is None:
             return cls()
         try:
-            ratios, factors = (tuple(map(float, record[name])) for name in ("ratios", "factors"))  # pyright: ignore[reportIndexIssue]
+            ratios, *factors = (tuple(map(float, record[name])) for name in ("ratios", *CASES))  # pyright: ignore[reportIndexIssue]
         except (KeyError, TypeError, ValueError):
-            raise InputError(f"the sigma calibration is {record!r}; expected its ratios and factors") from None
+            raise InputError(
+                f"the sigma calibration is {record!r}; expected its ratios and the factors {', '.join(CASES)}"
+            ) from None
         rising = all(before < after for before, after in pairwise((0.0, *ratios, math.inf)))
-        if not (len(ratios) == len(factors) > 0 and rising and all(0 < factor < math.inf for factor in factors)):
+        fitting = all(len(each) == len(ratios) > 0 and all(0 < x < math.inf for x in each) for each in factors)
+        if not (rising and fitting):
             raise InputError(
                 f"the sigma calibration is {record!r}; expected rising positive ratios and as many positive factors"
             )
-        return cls(ratios, factors)
+        return cls(ratios, *factors)
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """A validation scan as the network sees it, with its errors (1, 1, H, W), normalised as the batch is."""
+
+    told: bool
+    batch: ScanBatch
+    image: Tensor
+    sigma: Tensor
+    error: Tensor
+
+    def coverage(self, factor: float, *, widen: bool) -> float:
+        """Return the share of the frame within the 90 % intervals, sigma multiplied."""
+        sigma = factor * self.sigma
+        if widen:
+            sigma = widened(self.batch, self.image, sigma)
+        rows, cols = self.batch.shape
+        return float((self.error <= Z90 * sigma[..., :rows, :cols]).double().mean())
 
 
 def calibrate_sigma(
@@ -83,8 +121,9 @@ def calibrate_sigma(
 ) -> SigmaCalibration:
     r"""Return the factors on sigma with which 90 % of the pixels lie within :math:`\pm 1.645\,\sigma` at each ratio.
 
-    Every frame counts alike: a factor is the 90 % quantile of the error over :math:`1.645\,\sigma`, pooled over
-    equally many pixels of each (split conformal calibration with a normalised score).
+    Every frame counts alike, and the factor is the smallest with which the mean of their shares is 90 % (split
+    conformal calibration): that of scans of told noise before and after widening, and that of the others. Where all
+    pairs are of one sort, the others get their factors.
 
     Parameters
     ----------
@@ -102,21 +141,34 @@ def calibrate_sigma(
     Angelopoulos, Bates, "Conformal prediction: a gentle introduction", Found. Trends Mach. Learn. 16, 494 (2023),
     https://doi.org/10.1561/2200000101.
     """
-    factors: list[float] = []
+    factors: dict[str, list[float]] = {case: [] for case in CASES}
     for ratio in RATIOS:
-        scores: list[NDArray] = []
         with torch.inference_mode():
-            for pair in pairs(ratio):
-                batch = make_batch([pair.scan], multiple=multiple, device=device)
-                out = run(batch)
-                rows, cols = pair.scan.shape
-                image = batch.denormalise(out.image)[0, 0].cpu().numpy()
-                sigma = (out.log_sigma[0, 0, :rows, :cols].double().exp() * batch.scale[0, 0]).cpu().numpy()
-                score = np.abs(image - pair.clean) / (Z90 * sigma)
-                # Cut to one number of pixels a frame, evenly spread.
-                scores.append(np.quantile(score, np.linspace(0, 1, 2001)))
-        factors.append(max(SMALLEST_FACTOR, float(np.quantile(np.concatenate(scores), 0.9))))
-    return SigmaCalibration(RATIOS, tuple(factors))
+            seen = [_look(run, pair, multiple, device) for pair in pairs(ratio)]
+            for case in CASES:
+                # A network can be trained on scans of one sort alone.
+                frames = [one for one in seen if one.told == (case != "untold")] or seen
+                factors[case].append(_smallest_factor(frames, widen=case == "widened"))
+    return SigmaCalibration(RATIOS, *(tuple(factors[case]) for case in CASES))
+
+
+def _look(run: Callable[[ScanBatch], NetworkOutput], pair: Pair, multiple: int, device: torch.device | str) -> _Seen:
+    batch = make_batch([pair.scan], multiple=multiple, device=device)
+    out = run(batch)
+    rows, cols = pair.scan.shape
+    clean = torch.from_numpy(np.asarray(pair.clean, dtype=np.float64)).to(device)
+    error = (batch.denormalise(out.image)[:, None, :rows, :cols].double() - clean).abs() / batch.scale
+    return _Seen(pair.scan.noise_is_known, batch, out.image, out.log_sigma.double().exp(), error)
+
+
+def _smallest_factor(frames: Sequence[_Seen], *, widen: bool) -> float:
+    """Return the smallest factor with which 90 % of the pixels are held, by bisection: no factor holds fewer."""
+    low, high = (math.log(limit) for limit in FACTORS)
+    while high - low > 1e-5:
+        middle = (low + high) / 2
+        held = np.mean([frame.coverage(math.exp(middle), widen=widen) for frame in frames])
+        low, high = (low, middle) if held >= 0.9 else (middle, high)
+    return math.exp(high)
 
 
 def coverage(truth: NDArray, image: NDArray, sigma: NDArray) -> float:

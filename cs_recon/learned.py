@@ -24,7 +24,7 @@ from cs_recon.replay import Replayed
 from cs_recon.tiles import WHOLE_PIXELS, run_tiled
 from cs_recon.unrolled import UnrolledConfig, UnrolledISTA
 from cs_recon.views import check_views, mean_of_views
-from cs_recon.widening import unexplained_variance
+from cs_recon.widening import widened
 from simulate.errors import InputError, check_kind, check_positive, nearest_name
 
 if TYPE_CHECKING:
@@ -79,7 +79,6 @@ def unrolled_ista(
     preset: str = "full",
     within_noise: float | None = None,
     views: int = 1,
-    widen: bool = False,
     graph: bool = False,
     weights: str = "",
 ) -> list[Reconstruction]:
@@ -100,10 +99,6 @@ def unrolled_ista(
     views : int
         Average so many mirrored and turned views of the scan (`views.mean_of_views`), 1 to 8: four are worth about
         0.1 dB in four times the time.
-    widen : bool
-        Widen sigma by what of the samples' distance from the image neither it nor their noise explains
-        (`widening.unexplained_variance`): on frames unlike those of training. That noise must be told
-        (`Measurement.counts_per_unit` or `read_noise`).
     graph : bool
         On a GPU, record the kernels (a CUDA graph) at the first scans of a shape and replay them for the next ones,
         which saves the time of launching them one by one; for frames of at most a million pixels.
@@ -123,7 +118,7 @@ def unrolled_ista(
     loaded = load_network(UNROLLED, weights, pick_device(device))
     check_kind(graph, "graph", bool)
     if not graph:
-        return _reconstruct(measurements, loaded, _passes(loaded, preset, views), preset, within_noise, widen)
+        return _reconstruct(measurements, loaded, _passes(loaded, preset, views), preset, within_noise)
     check_views(views)
     _check_graph(measurements[0], pick_device(device), loaded.network.config.multiple)
     with _LOADING:
@@ -132,7 +127,7 @@ def unrolled_ista(
     def run(batch: ScanBatch) -> NetworkOutput:
         return replayed(batch, preset == "fast" and batch.all_noisy())
 
-    return _reconstruct(measurements, loaded, run, preset, within_noise, widen, with_start=False)
+    return _reconstruct(measurements, loaded, run, preset, within_noise, with_start=False)
 
 
 def _passes(loaded: LoadedNetwork, preset: str, views: int) -> Callable[[ScanBatch], NetworkOutput]:
@@ -179,7 +174,6 @@ def inpainting(
     device: str = "auto",
     within_noise: float | None = None,
     views: int = INPAINTING_VIEWS,
-    widen: bool = False,
     weights: str = "",
 ) -> list[Reconstruction]:
     """Reconstruct by the trained inpainting network; parameters as of `unrolled_ista`, but four views.
@@ -190,7 +184,7 @@ def inpainting(
         With a calibrated `sigma`, and the features ``"last"``, ``"encoder/2"``, ``"encoder/4"``, ...
     """
     loaded = load_network(INPAINTING, weights, pick_device(device))
-    return _reconstruct(measurements, loaded, mean_of_views(loaded.network, views), "full", within_noise, widen)
+    return _reconstruct(measurements, loaded, mean_of_views(loaded.network, views), "full", within_noise)
 
 
 def load_network(method: str, weights: str = "", device: torch.device | str = "cpu") -> LoadedNetwork:
@@ -231,23 +225,24 @@ def denormalised(
     *,
     preset: str = "full",
     within_noise: float | None = None,
-    widen: bool = False,
 ) -> list[Reconstruction]:
-    """Bring a network's output back to the units of its scans, with sigma calibrated for their sampling ratios."""
-    check_kind(widen, "widen", bool)
+    """Bring a network's output back to the units of its scans; sigma calibrated, and widened where noise is told."""
     image = out.image
     if within_noise is not None:
         reach = check_positive(within_noise, "within_noise", "it is in standard deviations") * batch.sigma
         kept = torch.minimum(torch.maximum(image, batch.y - reach), batch.y + reach)
         image = torch.where(batch.scan.mask > 0, kept, image)
     rows, cols = batch.shape
-    factors = batch.scale.new_tensor([loaded.calibrations[preset].at(scan.ratio) for scan in measurements])
+    told = [scan.noise_is_known for scan in measurements]
+    calibration = loaded.calibrations[preset]
+    factors = batch.scale.new_tensor([
+        calibration.at(scan.ratio, "widened" if known else "untold")
+        for scan, known in zip(measurements, told, strict=True)
+    ])  # fmt: skip
+    narrow = out.log_sigma.double().exp() * factors.reshape(-1, 1, 1, 1)
+    sigma = widened(batch, out.image, narrow, told)
+    times = (sigma.square().mean((1, 2, 3)) / narrow.square().mean((1, 2, 3))).sqrt().tolist()
     info: dict[str, object] = {**loaded.info, "preset": preset}
-    sigma = out.log_sigma.double().exp() * factors.reshape(-1, 1, 1, 1)
-    if widen:
-        known = torch.tensor([scan.noise_is_known for scan in measurements], device=sigma.device)
-        more = (known * unexplained_variance(batch, out.image, sigma)).reshape(-1, 1, 1, 1)
-        sigma = (sigma.square() + more).sqrt()
     spread = sigma[..., :rows, :cols] * batch.scale
     # Rounded where they are: half as many bytes to move.
     images, sigmas = (maps[:, 0].float().cpu().numpy() for maps in (batch.denormalise(image), spread))
@@ -260,7 +255,7 @@ def denormalised(
             loaded.method,
             pixel_size_nm=scan.pixel_size_nm,
             features={name: (_part(maps, index), stride) for name, (maps, stride) in out.features.items()},
-            info={**info, **({"widened": scan.noise_is_known} if widen else {})},
+            info={**info, "sigma_widened": round(times[index], 3)},
             name=scan.name,
             scan=scan,
         ))  # fmt: skip
@@ -278,7 +273,6 @@ def _reconstruct(
     run: Callable[[ScanBatch], NetworkOutput],
     preset: str,
     within_noise: float | None,
-    widen: bool,
     *,
     with_start: bool = True,
 ) -> list[Reconstruction]:
@@ -289,14 +283,14 @@ def _reconstruct(
     if len(measurements) > at_once:
         parts = (measurements[start : start + at_once] for start in range(0, len(measurements), at_once))
         again = partial(_reconstruct, with_start=with_start)
-        return [done for part in parts for done in again(part, loaded, run, preset, within_noise, widen)]
+        return [done for part in parts for done in again(part, loaded, run, preset, within_noise)]
     with torch.inference_mode():
         if with_start:
             batch = scan_batch(measurements, loaded, multiple=multiple, preset=preset)
         else:
             batch = make_batch(measurements, multiple=multiple, device=next(loaded.network.parameters()).device)
         out = run(batch) if batch.y[0].numel() <= WHOLE_PIXELS else _tiled(run, batch, multiple)
-        return denormalised(measurements, batch, out, loaded, preset=preset, within_noise=within_noise, widen=widen)
+        return denormalised(measurements, batch, out, loaded, preset=preset, within_noise=within_noise)
 
 
 def _tiled(run: Callable[[ScanBatch], NetworkOutput], batch: ScanBatch, multiple: int) -> NetworkOutput:

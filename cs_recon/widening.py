@@ -9,10 +9,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from cs_recon.batch import ScanBatch
+
+
+def widened(batch: ScanBatch, image: Tensor, sigma: Tensor, told: Sequence[bool] = (True,)) -> Tensor:
+    """Return sigma (B, 1, H, W) with what is unexplained added to its square, of those scans whose noise was told.
+
+    An estimate of the noise would come from the very differences that are to be explained.
+    """
+    more = torch.tensor(told, device=sigma.device) * unexplained_variance(batch, image, sigma)
+    return (sigma.square() + more.reshape(-1, 1, 1, 1)).sqrt()
 
 
 def unexplained_variance(batch: ScanBatch, image: Tensor, sigma: Tensor) -> Tensor:
@@ -30,7 +43,7 @@ def unexplained_variance(batch: ScanBatch, image: Tensor, sigma: Tensor) -> Tens
     Parameters
     ----------
     batch : ScanBatch
-        The scans, with the noise of their samples as it was told: an estimate comes from the same differences.
+        The scans, with the noise of their samples as it was told.
     image, sigma : Tensor, shape (B, 1, H, W)
         What a network made of them, normalised as the batch is.
 

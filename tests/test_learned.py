@@ -10,11 +10,9 @@ import torch
 
 from cs_recon import InputError, Measurement, load_network, psnr, reconstruct
 from cs_recon.batch import make_batch
-from cs_recon.calibrate import SigmaCalibration, calibrate_sigma, coverage
+from cs_recon.calibrate import coverage
 from cs_recon.checkpoint import save_weights
 from cs_recon.inpainting import InpaintingConfig, InpaintingUNet
-from cs_recon.networks import NetworkOutput
-from cs_recon.training_data import Pair
 from cs_recon.unrolled import UnrolledConfig, UnrolledISTA
 from simulate import make_scene, measure, random_config, scan_path
 
@@ -119,13 +117,17 @@ def test_the_fast_preset_stops_early_and_loses_little():
 def test_each_preset_has_its_own_factors_on_sigma(tmp_path):
     torch.manual_seed(0)
     config = UnrolledConfig(steps=2, widths=(4, 4), levels=1, fast_steps=1, start="pyramid")
-    state, sigma_full = UnrolledISTA(config).state_dict(), {"ratios": [0.1, 1.0], "factors": [1.5, 1.2]}
+    state = UnrolledISTA(config).state_dict()
+
+    def factors(first, last):
+        return {"ratios": [0.1, 1.0], **{key: [first, last] for key in ("untold", "told", "widened")}}
+
     _, scan = scan_of(0, shape=(32, 32))
+    scan = replace(scan, counts_per_unit=None)  # nothing is added to what the factors make of sigma
     sigmas = []
     for times in (1.0, 2.0):
         file = tmp_path / f"{times}.safetensors"
-        sigma_fast = {"ratios": [0.1, 1.0], "factors": [times * 0.9, times * 0.8]}
-        told = config.as_dict() | {"sigma_full": sigma_full, "sigma_fast": sigma_fast}
+        told = config.as_dict() | {"sigma_full": factors(1.5, 1.2), "sigma_fast": factors(times * 0.9, times * 0.8)}
         save_weights(file, state, "unrolled-ista", told)
         results = [reconstruct(scan, "unrolled-ista", preset=preset, weights=str(file)) for preset in ("full", "fast")]
         sigmas.append([result.sigma for result in results])
@@ -174,40 +176,6 @@ def test_a_second_pass_corrects_what_the_first_one_made(start):
 def test_an_inpainting_network_of_no_passes(field):
     with pytest.raises(InputError, match=next(iter(field))):
         InpaintingConfig(**field)
-
-
-class TestCalibration:
-    def test_the_factor_between_ratios(self):
-        calibration = SigmaCalibration((0.01, 0.1, 1.0), (3.0, 2.0, 1.0))
-        assert calibration.at(0.1) == pytest.approx(2)
-        assert calibration.at(10**-0.5) == pytest.approx(1.5)
-        assert calibration.at(0.001) == 3
-        assert SigmaCalibration.of(calibration.times(2).as_dict()).at(0.1) == pytest.approx(4)
-
-    def test_it_makes_sigma_cover_nine_tenths(self):
-        """Errors of a known spread: sigma told three times too small gets the factor 3."""
-        rng = np.random.default_rng(0)
-        scan = Measurement(rng.normal(size=(64, 64)), np.ones((64, 64), bool))
-        batch = make_batch([scan], multiple=1)
-        image = batch.denormalise(batch.y)[0, 0].numpy()
-        spread = float(batch.scale)
-
-        def pairs(ratio):
-            return [Pair(scan, image + spread * rng.normal(size=(64, 64))) for _ in range(20)]
-
-        def told(factor):
-            return lambda batch: NetworkOutput(batch.y, torch.full_like(batch.y, float(np.log(factor))), {})
-
-        for factor in (1 / 3, 2.0):
-            found = calibrate_sigma(told(factor), pairs, multiple=1)
-            np.testing.assert_allclose(found.factors, 1 / factor, rtol=0.03)
-
-    @pytest.mark.parametrize(
-        "record", [3, {"ratios": [0.1]}, {"ratios": [0.1], "factors": []}, {"ratios": [0], "factors": [1]}]
-    )
-    def test_a_damaged_record(self, record):
-        with pytest.raises(InputError, match="sigma calibration"):
-            SigmaCalibration.of(record)
 
 
 def test_exposure_of_a_batch_is_of_each_scan():

@@ -195,13 +195,18 @@ def test_noise_that_no_number_holds_is_refused(name):
         Measurement(FRAME, SCAN.mask, **{name: 1e160})
 
 
+def factors(ratios, each):
+    return {"ratios": ratios, **dict.fromkeys(("untold", "told", "widened"), each)}
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [
         ({"config": None}, "no settings of its network"),
         ({"config": "{bad"}, "no settings of its network"),
-        ({"sigma_full": {"ratios": [0.01, 1], "factors": [1, float("nan")]}}, "as many positive factors"),
-        ({"sigma_full": {"ratios": [1, 0.01], "factors": [1, 1]}}, "rising positive ratios"),
+        ({"sigma_full": factors([0.01, 1], [1, float("nan")])}, "as many positive factors"),
+        ({"sigma_full": factors([1, 0.01], [1, 1])}, "rising positive ratios"),
+        ({"sigma_full": {"ratios": [1], "factors": [1]}}, "expected its ratios and the factors untold, told, widened"),
     ],
 )
 def test_weights_whose_settings_were_altered(tmp_path, change, match):

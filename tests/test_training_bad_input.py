@@ -8,18 +8,16 @@ import torch
 from PIL import Image
 
 from cs_recon import training_data
-from cs_recon.calibrate import RATIOS, SigmaCalibration, calibrate_sigma
 from cs_recon.checkpoint import load_any_weights, load_checkpoint, save_checkpoint, save_weights
-from cs_recon.networks import NetworkOutput
 from cs_recon.real_images import split_of
 from cs_recon.training import LoopConfig, train
-from cs_recon.training_data import Pair, PairConfig, ScanPairs
+from cs_recon.training_data import PairConfig, ScanPairs
 from cs_recon.training_log import TrainingLog
 from segmentation.frame_pool import FramePool
 from segmentation.models.settings import MaskRCNNConfig
 from segmentation.train_segment import MaskRCNNTraining, _Collate, make_model, train_segment
 from segmentation.training_data import LabelledScenes, SceneData
-from simulate import InputError, Measurement
+from simulate import InputError
 
 CPU = torch.device("cpu")
 SMALL = MaskRCNNConfig(widths=(8, 8, 8, 8), pyramid=8)
@@ -205,20 +203,6 @@ def test_weights_whose_settings_are_no_table_are_refused(tmp_path, config):
     save_weights(tmp_path / "w.safetensors", {"a": torch.ones(2)}, "u-net", config)
     with pytest.raises(InputError, match="holds no settings of its network that can be read"):
         load_any_weights(tmp_path / "w.safetensors", ["u-net"])
-
-
-def test_a_network_without_error_has_a_calibration_that_can_be_read():
-    image = np.random.default_rng(0).random((16, 16)).astype(np.float32)
-    scan = Measurement(image, np.ones(image.shape, bool))
-
-    def exact(batch):
-        return NetworkOutput(batch.y, torch.zeros_like(batch.y), {})
-
-    found = calibrate_sigma(exact, lambda _: [Pair(scan, image)], multiple=16)
-    again = SigmaCalibration.of(found.as_dict())
-    assert again.ratios == RATIOS
-    np.testing.assert_allclose(again.factors, found.factors, rtol=1e-4)
-    assert all(0 < factor < 1e-3 for factor in again.factors)
 
 
 def test_a_reconstructor_of_other_features_is_one_line(tmp_path):

@@ -29,11 +29,6 @@ SLOW = ("bpfa", "ksvd", "gp", "peer:inpystem-itkrmm")
 VARIANTS: dict[str, tuple[str, Options]] = {"unrolled-ista:fast": ("unrolled-ista", {"preset": "fast"})}
 """Rows of the benchmark that are a registered method with other options."""
 
-WIDENED: dict[str, tuple[str, Options]] = {
-    f"{name}:widen": (name, {"widen": True}) for name in ("unrolled-ista", "inpainting")
-}
-"""Networks whose sigma is widened by what samples tell: in the table of intervals alone, since images are the same."""
-
 NOT_COMPARED = ("full-scan",)
 """Registered methods that answer another question than which image a sparse scan gives."""
 
@@ -101,7 +96,7 @@ def run_method(scan: Measurement, method: str, options: Options, device: str) ->
     peers = installed_peers()
     if method in peers:
         return peers[method].run(scan, **options)
-    registered, preset = (VARIANTS | WIDENED).get(method, (method, {}))
+    registered, preset = VARIANTS.get(method, (method, {}))
     return reconstruct(scan, registered, device=device, **preset, **options)
 
 

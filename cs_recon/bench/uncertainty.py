@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from cs_recon.bench.run import scan_of
-from cs_recon.bench.settings import LEARNED, WIDENED, run_method
+from cs_recon.bench.settings import LEARNED, run_method
 from cs_recon.calibrate import RATIOS, coverage
 from cs_recon.reconstruction import reconstructors
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 COUNTS = (5.0, 20.0, 100.0, 0.0)
 """Doses that frames take in turn: electrons where the frame is brightest, 0 for no noise."""
+_UNTOLD = ", untold"
 
 
 def coverage_table(
@@ -44,11 +46,10 @@ def coverage_table(
     Returns
     -------
     pandas.DataFrame
-        One row a method and kind of frame (the index), and where there are several kinds one of all frames; one
-        column a ratio; nominal are 0.9.
+        One row a method and kind of frame (the index), and where there are several kinds one of all frames, with the
+        noise of the scans told and, "untold", without; one column a ratio; nominal are 0.9.
     """
     schemes = ("random", "jittered-grid", "poisson-disc", "spiral", "line-hop")
-    methods = (*LEARNED, *WIDENED)
     rows: dict[str, dict[str, list[float]]] = {}
     frames = [(source, source.make()) for source in sources]
     kinds = dict.fromkeys(source.kind for source in sources)
@@ -57,14 +58,19 @@ def coverage_table(
         progress(f"intervals at {ratio:.0%}")
         for index, (source, frame) in enumerate(frames):
             scan = scan_of(frame, index, schemes[index % len(schemes)], ratio, COUNTS[index % len(COUNTS)])
-            for method in methods:
+            untold = replace(scan, counts_per_unit=None, read_noise=0.0)
+            for method in LEARNED:
                 if method.split(":")[0] not in reconstructors.names:
                     continue
-                done = run_method(scan, method, {}, device)
-                assert done.sigma is not None
-                share = coverage(frame, done.image, done.sigma)
-                for kind in (source.kind, *together):
-                    rows.setdefault(f"{method}, {kind}", {}).setdefault(f"{ratio:.0%}", []).append(share)
+                for told, noise in ((scan, ""), (untold, _UNTOLD)):
+                    done = run_method(told, method, {}, device)
+                    assert done.sigma is not None
+                    share = coverage(frame, done.image, done.sigma)
+                    for kind in (source.kind, *together):
+                        rows.setdefault(f"{method}, {kind}{noise}", {}).setdefault(f"{ratio:.0%}", []).append(share)
     means = {name: {key: float(np.mean(found)) for key, found in row.items()} for name, row in rows.items()}
-    order = [name for method in methods for kind in (*kinds, *together) if (name := f"{method}, {kind}") in means]
+    every = [
+        f"{method}, {kind}{noise}" for method in LEARNED for noise in ("", _UNTOLD) for kind in (*kinds, *together)
+    ]
+    order = [name for name in every if name in means]
     return pd.DataFrame.from_dict({name: means[name] for name in order}, orient="index").rename_axis("method, frames")
