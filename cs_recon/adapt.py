@@ -106,7 +106,7 @@ class Adapted:
     before, after : float
         Weighted mean squared error of the validation samples; 1 is what noise and uncertainty should make of it.
     sigma_factor : float
-        By what sigma was multiplied, beyond the calibration of the first weights.
+        By what the first weights' factors on sigma were multiplied.
     """
 
     weights: Path
@@ -174,7 +174,7 @@ def adapt(
     )
     temperature = loaded.calibrations["full"].at(
         float(np.exp(np.mean([np.log(scan.ratio) for scan in data.scans]))),
-        "told" if all(scan.noise_is_known for scan in data.scans) else "untold",
+        "told" if all(scan.noise_is_told for scan in data.scans) else "untold",
     )
     folder = make_folder(folder)
     chooser = Chooser(

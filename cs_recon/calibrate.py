@@ -78,18 +78,19 @@ class SigmaCalibration:
         """Read what `as_dict` wrote; every factor is 1 where nothing was (None)."""
         if record is None:
             return cls()
+        got = f"the sigma calibration is {str(record)[:200]}"
         try:
             ratios, *factors = (tuple(map(float, record[name])) for name in ("ratios", *CASES))  # pyright: ignore[reportIndexIssue]
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise InputError(
-                f"the sigma calibration is {record!r}; expected its ratios and the factors {', '.join(CASES)}"
+                f"{got}; expected its ratios and the factors {', '.join(CASES)}: train or adapt weights of an earlier "
+                "version again"
             ) from None
         rising = all(before < after for before, after in pairwise((0.0, *ratios, math.inf)))
-        fitting = all(len(each) == len(ratios) > 0 and all(0 < x < math.inf for x in each) for each in factors)
+        low, high = FACTORS
+        fitting = all(len(each) == len(ratios) > 0 and all(low <= x <= high for x in each) for each in factors)
         if not (rising and fitting):
-            raise InputError(
-                f"the sigma calibration is {record!r}; expected rising positive ratios and as many positive factors"
-            )
+            raise InputError(f"{got}; expected rising positive ratios and as many factors from {low:g} to {high:g}")
         return cls(ratios, *factors)
 
 
@@ -158,7 +159,7 @@ def _look(run: Callable[[ScanBatch], NetworkOutput], pair: Pair, multiple: int, 
     rows, cols = pair.scan.shape
     clean = torch.from_numpy(np.asarray(pair.clean, dtype=np.float64)).to(device)
     error = (batch.denormalise(out.image)[:, None, :rows, :cols].double() - clean).abs() / batch.scale
-    return _Seen(pair.scan.noise_is_known, batch, out.image, out.log_sigma.double().exp(), error)
+    return _Seen(pair.scan.noise_is_told, batch, out.image, out.log_sigma.double().exp(), error)
 
 
 def _smallest_factor(frames: Sequence[_Seen], *, widen: bool) -> float:

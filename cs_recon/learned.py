@@ -59,7 +59,7 @@ class LoadedNetwork:
     network : UnrolledISTA or InpaintingUNet
         In evaluation mode.
     calibrations : dict of str to SigmaCalibration
-        The factor on sigma, by preset.
+        The factors on sigma, by preset.
     info : dict
         Name and hash of the weights, for provenance.
     """
@@ -108,7 +108,9 @@ def unrolled_ista(
     Returns
     -------
     list of Reconstruction
-        With a calibrated `sigma`, and the features of the last step: ``"last"``, ``"codes/2"``, ``"codes/4"``, ....
+        With a calibrated `sigma` that, where the noise is told (`Measurement.counts_per_unit` or `read_noise`), is
+        widened by what the samples tell of errors (`widening.widened`; by what factor says ``info["sigma_widened"]``),
+        and the features of the last step: ``"last"``, ``"codes/2"``, ``"codes/4"``, ....
         Frames of more than a million pixels are computed by tiles, and come without features.
     """
     if preset not in PRESETS:
@@ -181,7 +183,7 @@ def inpainting(
     Returns
     -------
     list of Reconstruction
-        With a calibrated `sigma`, and the features ``"last"``, ``"encoder/2"``, ``"encoder/4"``, ...
+        With `sigma` as of `unrolled_ista`, and the features ``"last"``, ``"encoder/2"``, ``"encoder/4"``, ...
     """
     loaded = load_network(INPAINTING, weights, pick_device(device))
     return _reconstruct(measurements, loaded, mean_of_views(loaded.network, views), "full", within_noise)
@@ -233,17 +235,17 @@ def denormalised(
         kept = torch.minimum(torch.maximum(image, batch.y - reach), batch.y + reach)
         image = torch.where(batch.scan.mask > 0, kept, image)
     rows, cols = batch.shape
-    told = [scan.noise_is_known for scan in measurements]
+    told = [scan.noise_is_told for scan in measurements]
     calibration = loaded.calibrations[preset]
     factors = batch.scale.new_tensor([
         calibration.at(scan.ratio, "widened" if known else "untold")
         for scan, known in zip(measurements, told, strict=True)
     ])  # fmt: skip
     narrow = out.log_sigma.double().exp() * factors.reshape(-1, 1, 1, 1)
-    sigma = widened(batch, out.image, narrow, told)
-    times = (sigma.square().mean((1, 2, 3)) / narrow.square().mean((1, 2, 3))).sqrt().tolist()
+    sigma = widened(batch, out.image, narrow, told)[..., :rows, :cols]
+    times = (sigma.square().mean((1, 2, 3)) / narrow[..., :rows, :cols].square().mean((1, 2, 3))).sqrt().tolist()
     info: dict[str, object] = {**loaded.info, "preset": preset}
-    spread = sigma[..., :rows, :cols] * batch.scale
+    spread = sigma * batch.scale
     # Rounded where they are: half as many bytes to move.
     images, sigmas = (maps[:, 0].float().cpu().numpy() for maps in (batch.denormalise(image), spread))
     info["precision"] = (quick_precision if preset == "fast" else full_precision)(batch.y.device)

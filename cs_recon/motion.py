@@ -66,8 +66,10 @@ def with_neighbours(
     values = np.divide(total, weight, out=np.zeros_like(total), where=mask)
     # What was carried may widen the range of the exposures beyond what a scan may have.
     exposure = np.where(mask, np.maximum(weight, weight.max() / LARGEST_EXPOSURE_RATIO * (1 + 1e-9)), 0)
-    # Carried samples scatter by their own noise, not by that of their exposures here: it is told of the frame alone.
-    return replace(with_noise(scan), values=values, mask=mask, exposure=exposure, path=None)
+    # Carried samples scatter by their own noise and by where they were put, not by that of their exposures here: it is
+    # told of the frame alone.
+    own_noise = with_noise(scan)
+    return replace(own_noise, values=values, mask=mask, exposure=exposure, path=None, noise_is_estimated=True)
 
 
 def _carried(

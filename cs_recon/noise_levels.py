@@ -86,9 +86,8 @@ def with_noise(measurement: Measurement) -> Measurement:
     read_noise = estimate_noise_unexposed(measurement)
     level = float(np.median(measurement.samples))
     slope = _slope(measurement, level, read_noise**2)
-    if slope <= 0:
-        return replace(measurement, read_noise=read_noise)
-    return replace(measurement, read_noise=read_noise, counts_per_unit=1 / slope, black_level=level)
+    estimated = replace(measurement, read_noise=read_noise, noise_is_estimated=True)
+    return estimated if slope <= 0 else replace(estimated, counts_per_unit=1 / slope, black_level=level)
 
 
 def _slope(measurement: Measurement, level: float, variance: float) -> float:

@@ -24,7 +24,8 @@ def widened(batch: ScanBatch, image: Tensor, sigma: Tensor, told: Sequence[bool]
 
     An estimate of the noise would come from the very differences that are to be explained.
     """
-    more = torch.tensor(told, device=sigma.device) * unexplained_variance(batch, image, sigma)
+    chosen = torch.tensor(told, device=sigma.device)
+    more = torch.where(chosen, unexplained_variance(batch, image, sigma), 0)
     return (sigma.square() + more.reshape(-1, 1, 1, 1)).sqrt()
 
 
@@ -34,11 +35,16 @@ def unexplained_variance(batch: ScanBatch, image: Tensor, sigma: Tensor) -> Tens
     By Stein's lemma the mean square error of an image :math:`\hat x` at samples :math:`y` of noise :math:`n` is, in
     expectation,
 
-    .. math:: \tau^2 = \overline{(y - \hat x)^2} - \overline{n^2} + 2\,\overline{n^2\, \partial \hat x / \partial y},
+    .. math:: \tau^2 = \overline{(y - \hat x)^2} - \overline{n^2} + 2\,\overline{n^2\, \partial \hat x / \partial y}.
 
-    and the last mean is that of :math:`\sigma^2` where the image is a posterior mean and sigma its standard deviation.
-    What :math:`\sigma^2` leaves unexplained is therefore :math:`\overline{(y - \hat x)^2} - \overline{n^2} +
-    \overline{\sigma^2}`, 0 where sigma is right; one standard error of it is taken off, so that chance widens little.
+    Where the image is a posterior mean and sigma its standard deviation, :math:`n^2\, \partial \hat x / \partial y` is
+    :math:`\sigma^2`; it is no more than :math:`n^2`, since no image follows a sample further than it moves. What
+    :math:`\sigma^2` leaves unexplained is therefore
+
+    .. math:: \overline{(y - \hat x)^2} - \overline{n^2} + 2\,\overline{\min(\sigma^2, n^2)} - \overline{\sigma^2},
+
+    0 where sigma is right; one standard error of it is taken off, so that chance widens little. What is between samples
+    of little noise they cannot tell.
 
     Parameters
     ----------
@@ -53,13 +59,14 @@ def unexplained_variance(batch: ScanBatch, image: Tensor, sigma: Tensor) -> Tens
     https://doi.org/10.1214/aos/1176345632; Miyasawa, "An empirical Bayes estimator of the mean of a normal population",
     Bull. Inst. Internat. Statist. 38, 181 (1961) (the derivative of a posterior mean).
     """
-    scanned = batch.scan.mask.double()
+    scanned = batch.scan.mask > 0
     n = scanned.sum((1, 2, 3))
-    noise = batch.sigma.double().square()
+    noise, variance = batch.sigma.double().square(), sigma.double().square()
 
     def mean(x: Tensor) -> Tensor:
-        return (scanned * x).sum((1, 2, 3)) / n
+        return torch.where(scanned, x, 0).sum((1, 2, 3)) / n
 
-    apart, told = mean((batch.y - image).double().square()), mean(sigma.double().square())
+    apart = mean((batch.y - image).double().square() - noise)
+    follows = mean(2 * torch.minimum(variance, noise) - variance)
     chance = (2 * mean(noise.square()) / n).sqrt()
-    return (apart - mean(noise) + told - chance).clamp(min=0)
+    return (apart + follows - chance).clamp(min=0)

@@ -13,6 +13,7 @@ import numpy as np
 from simulate.errors import (
     InputError,
     PixelSize,
+    check_kind,
     check_numbers,
     check_pixel_size,
     check_positive,
@@ -64,6 +65,8 @@ class Measurement:
         The scan that took the values, if known.
     name : str, optional
         What to call this measurement in figures and files.
+    noise_is_estimated : bool
+        Whether counts and noise were estimated from the samples, and not told (as `cs_recon.with_noise` does).
 
     Raises
     ------
@@ -88,6 +91,7 @@ class Measurement:
     exposure: NDArray[np.float64] | None = None
     path: ScanPath | None = None
     name: str = "scan"
+    noise_is_estimated: bool = False
 
     def __post_init__(self) -> None:
         mask = check_mask(self.mask)
@@ -100,6 +104,7 @@ class Measurement:
         check_within(self.read_noise, "read_noise", 0, LARGEST_VALUE)
         for name in ("black_level", "read_noise"):
             object.__setattr__(self, name, float(getattr(self, name)))
+        check_kind(self.noise_is_estimated, "noise_is_estimated", bool)
         if self.exposure is not None:
             object.__setattr__(self, "exposure", _exposure(self.exposure, mask))
 
@@ -127,6 +132,11 @@ class Measurement:
     def noise_is_known(self) -> bool:
         """True if the counts or the read noise say how noisy a value is."""
         return self.counts_per_unit is not None or self.read_noise > 0
+
+    @property
+    def noise_is_told(self) -> bool:
+        """True if it is known, and not from the samples themselves."""
+        return self.noise_is_known and not self.noise_is_estimated
 
     def noise_sigma(self, signal: ArrayLike) -> NDArray[np.float64]:
         """Return the standard deviation of a value measured where the true signal is `signal`, at exposure 1."""

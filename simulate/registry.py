@@ -102,14 +102,14 @@ class Registry(Generic[T]):
         ...     return of / parts
         >>> solvers.check_options("part", {"pats": 3})
         Traceback (most recent call last):
-        simulate.errors.InputError: method 'part' has no option 'pats' (did you mean 'parts'?); it takes parts
+        simulate.errors.InputError: solver 'part' has no option 'pats' (did you mean 'parts'?); it takes parts
         """
-        _, *known = inspect.signature(self[name]).parameters  # pyright: ignore[reportArgumentType]
-        known = [option for option in known if option != "device"]
+        parameters = inspect.signature(self[name]).parameters  # pyright: ignore[reportArgumentType]
+        known = [option for option in list(parameters)[1:] if option != "device"]
         for option in options:
             if option not in known:
                 raise InputError(
-                    f"method {name!r} has no option {option!r}{nearest_name(str(option), known)}; "
+                    f"{self.kind} {name!r} has no option {option!r}{nearest_name(str(option), known)}; "
                     f"it takes {', '.join(known) if known else 'no options'}"
                 )
 

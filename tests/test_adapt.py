@@ -212,6 +212,25 @@ def test_looking_at_the_same_samples_again_makes_nothing_surer(tmp_path, scans):
     assert errors[1] > 0.5 * errors[0]
 
 
+@pytest.mark.parametrize(("told", "factor"), [((True, True, True), 2.0), ((True, False, True), 5.0)])
+def test_sigma_starts_from_the_factor_of_told_noise_or_of_others(tmp_path, scans, monkeypatch, told, factor):
+    """From that without widening: held-out samples say what is left to do."""
+    factors = {"ratios": [1.0], "untold": [5.0], "told": [2.0], "widened": [3.0]}
+    file = tmp_path / "first.safetensors"
+    save_weights(file, UnrolledISTA(TINY).state_dict(), "unrolled-ista", TINY.as_dict() | {"sigma_full": factors})
+    started = []
+    monkeypatch.setattr(
+        cs_recon.adapt_choice.Chooser, "__init__", lambda *_, temperature, **__: started.append(temperature) or 1 / 0
+    )
+    given = [
+        scan if known else dataclasses.replace(scan, counts_per_unit=None)
+        for scan, known in zip(scans, told, strict=True)
+    ]
+    with pytest.raises(ZeroDivisionError):
+        adapt(given, tmp_path, weights=str(file), config=QUICK, device="cpu")
+    assert started == [factor]
+
+
 def test_weights_fall_with_the_noise_and_the_square_of_the_factor_on_sigma(tmp_path, scans):
     """An error's variance is that of the noise, and the network's times the factor squared."""
     network, items = UnrolledISTA(TINY).eval(), held_out(scans).validation(4, (0,))

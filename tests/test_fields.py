@@ -272,7 +272,7 @@ def test_an_option_that_is_wrong_for_every_frame_is_one_line(capsys, tmp_path, s
     status, printed, error = run_main(capsys, "segment", folder, *THRESHOLD, "--scale", 0.5, "--out", tmp_path / "out")
     assert status == 2
     assert printed == ""
-    assert "error: method 'threshold' has no option 'scale'" in error
+    assert "error: segmentation method 'threshold' has no option 'scale'" in error
 
 
 def test_scales_that_networks_chose_are_told(capsys, tmp_path, scene, monkeypatch):

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from cs_recon import InputError, Measurement, load_network, psnr, reconstruct
+from cs_recon import InputError, Measurement, load_network, psnr, reconstruct, widening
 from cs_recon.batch import make_batch
-from cs_recon.calibrate import coverage
+from cs_recon.calibrate import CASES, coverage
 from cs_recon.checkpoint import save_weights
 from cs_recon.inpainting import InpaintingConfig, InpaintingUNet
+from cs_recon.noise_levels import with_noise
 from cs_recon.unrolled import UnrolledConfig, UnrolledISTA
 from simulate import make_scene, measure, random_config, scan_path
 
@@ -134,6 +135,22 @@ def test_each_preset_has_its_own_factors_on_sigma(tmp_path):
     (full, fast), (same, doubled) = sigmas
     np.testing.assert_array_equal(same, full)
     np.testing.assert_allclose(doubled, 2 * fast, rtol=1e-6)
+
+
+def test_scans_of_told_noise_and_others_have_their_own_factors(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    config = UnrolledConfig(steps=2, widths=(4, 4), levels=1, fast_steps=1, start="pyramid")
+    state = UnrolledISTA(config).state_dict()
+    monkeypatch.setattr(widening, "unexplained_variance", lambda batch, image, sigma: batch.y.new_zeros(len(batch.y)))
+    told = scan_of(0, shape=(32, 32))[1]
+    scans = [told, replace(told, counts_per_unit=None), with_noise(replace(told, counts_per_unit=None))]
+    sigmas = []
+    for case in ("none", "untold", "told", "widened"):
+        factors = {"ratios": [1.0], **{key: [3.0 if key == case else 1.0] for key in CASES}}
+        save_weights(tmp_path / case, state, "unrolled-ista", config.as_dict() | {"sigma_full": factors})
+        sigmas.append([one.sigma.mean() for one in reconstruct(scans, weights=str(tmp_path / case))])
+    plain, *others = np.array(sigmas)
+    np.testing.assert_allclose(others / plain, [[1, 3, 3], [1, 1, 1], [3, 1, 1]], rtol=1e-6)
 
 
 def test_an_untrained_inpainting_network_returns_the_first_guess():

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from cs_recon import reconstruct
+from cs_recon import read, reconstruct
 from cs_recon.batch import make_batch
+from cs_recon.io.write import write_sparse
 from cs_recon.noise import estimate_noise_unexposed
 from cs_recon.noise_levels import with_noise
 from cs_recon.noise_models import inverse_stabilised_above, stabilised_above
-from simulate import Measurement, SceneConfig, make_scene, measure, scan_path
+from simulate import InputError, Measurement, SceneConfig, make_scene, measure, scan_path
 
 SIDE = 256
 
@@ -183,3 +184,21 @@ def test_the_map_of_a_batch_is_by_level():
     frame = spheres(1)
     assert np.median(sigma[frame < 1]) < 0.7
     assert np.median(sigma[frame > 15]) == pytest.approx(17.5**0.5, rel=0.2)
+
+
+def test_an_estimate_is_known_but_not_told(tmp_path):
+    """And is not written to files, from which it would be read as told."""
+    frame = make_scene(SceneConfig(shape=(64, 64), n_particles=5), rng=0).frame
+    told = measure(frame, scan_path("raster", frame.shape), peak_counts=50, rng=1)
+    untold = replace(told, counts_per_unit=None)
+    estimated = with_noise(untold)
+    assert (told.noise_is_known, told.noise_is_told) == (True, True)
+    assert (untold.noise_is_known, untold.noise_is_told) == (False, False)
+    assert (estimated.noise_is_known, estimated.noise_is_told) == (True, False)
+    assert with_noise(told) is told
+    for name, scan in (("told", told), ("estimated", estimated)):
+        write_sparse(tmp_path / f"{name}.npz", scan)
+        again = read(tmp_path / f"{name}.npz")
+        assert again.noise_is_known == scan.noise_is_told
+    with pytest.raises(InputError, match="noise_is_estimated is 'yes'; expected a bool"):
+        replace(told, noise_is_estimated="yes")

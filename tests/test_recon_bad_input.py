@@ -204,7 +204,9 @@ def factors(ratios, each):
     [
         ({"config": None}, "no settings of its network"),
         ({"config": "{bad"}, "no settings of its network"),
-        ({"sigma_full": factors([0.01, 1], [1, float("nan")])}, "as many positive factors"),
+        ({"sigma_full": factors([0.01, 1], [1, float("nan")])}, "as many factors from 1e-06 to 1e.06"),
+        ({"sigma_full": factors([1], [1e300])}, "as many factors from 1e-06 to 1e.06"),
+        ({"sigma_full": factors([1], [10**400])}, "expected its ratios and the factors untold, told, widened"),
         ({"sigma_full": factors([1, 0.01], [1, 1])}, "rising positive ratios"),
         ({"sigma_full": {"ratios": [1], "factors": [1]}}, "expected its ratios and the factors untold, told, widened"),
     ],

@@ -106,6 +106,18 @@ def test_neighbours_help_where_particles_move_by_pixels(method):
     assert gains(frames, scans, method).mean() > 0.3
 
 
+def test_carried_samples_widen_no_sigma(film):
+    """Their noise is not what their exposures tell, even where that of each frame is told (here: far too little)."""
+    _, scans = film
+    noisier = [replace(scan, values=4 * scan.values) for scan in scans[:3]]
+    assert all(image.info["sigma_widened"] > 1.1 for image in reconstruct(noisier))
+    for movie in (noisier, [replace(scan, counts_per_unit=None) for scan in noisier]):
+        found = list(reconstruct_movie(movie))
+        assert [image.scan.noise_is_known for image in found] == 3 * [True]
+        assert [image.scan.noise_is_told for image in found] == 3 * [False]
+        assert [image.info["sigma_widened"] for image in found] == 3 * [1]
+
+
 def test_only_some_methods_look_at_neighbours(film):
     with pytest.raises(InputError, match="not by 'tv'; choose one of them"):
         reconstruct_movie(film[1], "tv")

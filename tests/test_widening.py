@@ -8,7 +8,7 @@ from pretend_cuda import pretend_cuda
 from cs_recon import reconstruct, widening
 from cs_recon.batch import make_batch
 from cs_recon.calibrate import coverage
-from cs_recon.widening import unexplained_variance
+from cs_recon.widening import unexplained_variance, widened
 from simulate import InputError, Measurement, SceneConfig, Support, make_scene, measure, scan_path
 
 SIDE = 256
@@ -55,6 +55,33 @@ def test_chance_widens_little():
     assert np.mean(np.array(shares) > 0.1) < 0.3
 
 
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.3])
+def test_a_right_sigma_stays_where_noise_is_next_to_nothing(share):
+    """Samples are the truth then, and their distance from the image is its error, to no more than which sigma grows."""
+    rng = np.random.default_rng(0)
+    truth, error = rng.normal(size=(2, SIDE, SIDE))
+    batch = make_batch([Measurement(truth, rng.random(truth.shape) < 0.3, read_noise=1e-6)])
+    image = (torch.from_numpy(truth + 0.2 * error)[None, None] - batch.offset) / batch.scale
+    sigma = torch.full_like(image, 0.2 * share) / batch.scale
+    grown = widened(batch, image, sigma) * batch.scale
+    assert float(grown.mean()) == pytest.approx(0.2, rel=0.02)
+    assert float(widened(batch, image, 2 * sigma / share).mean() * batch.scale) == pytest.approx(0.4, rel=1e-6)
+
+
+def test_one_pixel_of_no_certainty_spares_the_others():
+    batch, image, sigma, _ = smoothed(0.5, 0.2, ratio=0.3)
+    elsewhere = widened(batch, image, sigma)
+    row, col = np.argwhere(batch.scan.mask[0, 0].numpy() == 0)[0]
+    sigma[..., row, col] = torch.inf
+    for told in (True, False):
+        found = widened(batch, image, sigma, [told])
+        assert torch.isinf(found[..., row, col]).all()
+        assert torch.isfinite(found).sum() == found.numel() - 1
+        if told:
+            scanned = batch.scan.mask > 0
+            torch.testing.assert_close(found[scanned], elsewhere[scanned], rtol=0, atol=0)
+
+
 @pytest.fixture(scope="module")
 def frames():
     """One frame as training draws them, and one with the noise of its own that micrographs have."""
@@ -96,6 +123,16 @@ def test_intervals_hold_frames_that_no_training_saw(frames, nothing_unexplained,
         there = reconstruct(scans, method, device="cuda")
     for one, two in zip(after, there, strict=True):
         np.testing.assert_allclose(two.sigma, one.sigma, rtol=0.03)
+
+
+def test_it_tells_how_much_sigma_grew_within_the_frame(frames, nothing_unexplained):
+    """Frames are padded to multiples of 16, and what is beyond them is no part of it."""
+    frame = frames[1][:131, :67]
+    scan = measure(frame, scan_path("random", frame.shape, 0.4, rng=0), peak_counts=40, rng=1)
+    (plain,), (told,) = nothing_unexplained([scan], "unrolled-ista"), reconstruct([scan])
+    times = np.sqrt(np.mean(told.sigma.astype(float) ** 2) / np.mean(plain.sigma.astype(float) ** 2))
+    assert told.info["sigma_widened"] == pytest.approx(times, abs=2e-3)
+    assert times > 1.2
 
 
 def test_a_switch_is_on_or_off(frames):

@@ -155,9 +155,9 @@ def write_sparse(path: str | os.PathLike[str], measurement: Measurement) -> None
     fields: dict[str, Any] = {}
     if size is not None:
         fields["pixel_size_nm"] = size
-    if measurement.counts_per_unit is not None:
-        fields["counts_per_unit"] = measurement.counts_per_unit
-    fields |= {name: value for name in ("black_level", "read_noise") if (value := getattr(measurement, name))}
+    if not measurement.noise_is_estimated:  # else it would be read as told
+        noise = {name: getattr(measurement, name) for name in ("counts_per_unit", "black_level", "read_noise")}
+        fields |= {name: value for name, value in noise.items() if value}
     if target.suffix.lower() == ".npz":
         if measurement.exposure is not None:
             fields["exposure"] = measurement.exposure
