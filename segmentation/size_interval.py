@@ -37,7 +37,7 @@ from simulate.errors import InputError, check_within, pixel_size_pair
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-COMMON_SHARE = 0.3
+COMMON_SHARE = 0.4
 r"""The share :math:`c` of a point's variance that the whole outline has in common; the one number that is fitted.
 
 It was chosen on 32 simulated validation scenes (10, 30 and 100 % of the pixels, 30 to 50 counts) as the round number

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from command_line import CLASSICAL, FRAME, run_main, saved
 
@@ -60,6 +61,20 @@ def test_sizes_in_pixels_say_how_they_come_in_nanometres(tmp_path, capsys, monke
         assert " px (D10" in told["unknown"]
         assert "--pixel-size-nm" in told["unknown"]
     assert "--pixel-size-nm" not in run_main(capsys, "run", *CLASSICAL, one, "--min-snr", "1e6")[1]
+
+
+def test_a_frame_that_is_noisier_than_told_is_remarked_on(tmp_path, capsys, monkeypatch):
+    """By a method that tells sigma, where the noise is told at all."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    frame = saved(tmp_path, "frame.npy", rng.poisson(20 + 80 * (np.hypot(*np.mgrid[-32:32, -32:32]) < 12)))
+    run, image = ["run", "--segment", "threshold"], ["reconstruct"]
+    for command in (run, image):
+        widened = [
+            "times what the network expects" in run_main(capsys, *command, frame, *options)[1]
+            for options in (["--counts-per-unit", "1"], ["--counts-per-unit", "100"], [], ["--recon", "linear"])
+        ]
+        assert widened == [False, True, False, False]
 
 
 def test_particles_found_anew_have_a_figure_of_their_own(tmp_path, capsys, monkeypatch):

@@ -21,7 +21,7 @@ from segmentation.cli.fields import run_fields
 from segmentation.cli.inputs import frames_of, is_folder, scans_of
 from segmentation.cli.movies import movie_options, refuse_movie_options, run_movie
 from segmentation.cli.options import analysis_option, frame_options, recon_options, scan_options, segment_options
-from segmentation.cli.words import describe, remark_on_pixels, remark_on_scales, say
+from segmentation.cli.words import describe, remark_on_pixels, remark_on_scales, remark_on_sigma, say
 from segmentation.mapping import MAPPINGS, RECONSTRUCT, check_mapping
 from segmentation.measure import measure, summary
 from segmentation.methods import segment, segmenters
@@ -107,6 +107,7 @@ def _run(options: argparse.Namespace) -> None:
             with stages() as stage:
                 result, paths = _run_frame(first, options, stage, {})
             say(report(result))
+            remark_on_sigma(result.reconstruction.info.get("sigma_widened"))
             _remark_on_scale(result.instances, options)
             remark_on_pixels(result.table)
             _say_lines(_analyse(result.instances, result.table, options))
@@ -210,6 +211,7 @@ def _write_reconstructions(scans: list[Measurement], options: argparse.Namespace
         method = {"method": image.method, **image.info}
         write_provenance(stem, provenance(reconstruction=method, sampling_ratio=scan.ratio, **_record(options)))
         say(f"Reconstruction of {scan.ratio:.1%} of the pixels: {paths['reconstruction']}")
+        remark_on_sigma(image.info.get("sigma_widened"))
 
 
 def _segment(options: argparse.Namespace) -> None:
