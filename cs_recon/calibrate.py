@@ -122,9 +122,9 @@ def calibrate_sigma(
 ) -> SigmaCalibration:
     r"""Return the factors on sigma with which 90 % of the pixels lie within :math:`\pm 1.645\,\sigma` at each ratio.
 
-    Every frame counts alike, and the factor is the smallest with which the mean of their shares is 90 % (split
-    conformal calibration): that of scans of told noise before and after widening, and that of the others. Where all
-    pairs are of one sort, the others get their factors.
+    Every frame counts alike: with a factor the mean of their shares is 90 % (split conformal calibration). Scans of
+    told noise have one before and one after widening, and the others one; where all pairs are of one sort, the others
+    get their factors.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def calibrate_sigma(
             for case in CASES:
                 # A network can be trained on scans of one sort alone.
                 frames = [one for one in seen if one.told == (case != "untold")] or seen
-                factors[case].append(_smallest_factor(frames, widen=case == "widened"))
+                factors[case].append(_factor(frames, widen=case == "widened"))
     return SigmaCalibration(RATIOS, *(tuple(factors[case]) for case in CASES))
 
 
@@ -162,8 +162,8 @@ def _look(run: Callable[[ScanBatch], NetworkOutput], pair: Pair, multiple: int, 
     return _Seen(pair.scan.noise_is_told, batch, out.image, out.log_sigma.double().exp(), error)
 
 
-def _smallest_factor(frames: Sequence[_Seen], *, widen: bool) -> float:
-    """Return the smallest factor with which 90 % of the pixels are held, by bisection: no factor holds fewer."""
+def _factor(frames: Sequence[_Seen], *, widen: bool) -> float:
+    """Return the factor with which 90 % of the pixels are held, by bisection."""
     low, high = (math.log(limit) for limit in FACTORS)
     while high - low > 1e-5:
         middle = (low + high) / 2

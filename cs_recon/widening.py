@@ -62,11 +62,9 @@ def unexplained_variance(batch: ScanBatch, image: Tensor, sigma: Tensor) -> Tens
     scanned = batch.scan.mask > 0
     n = scanned.sum((1, 2, 3))
     noise, variance = batch.sigma.double().square(), sigma.double().square()
+    excess = (batch.y - image).double().square() - noise + 2 * torch.minimum(variance, noise) - variance
 
     def mean(x: Tensor) -> Tensor:
         return torch.where(scanned, x, 0).sum((1, 2, 3)) / n
 
-    apart = mean((batch.y - image).double().square() - noise)
-    follows = mean(2 * torch.minimum(variance, noise) - variance)
-    chance = (2 * mean(noise.square()) / n).sqrt()
-    return (apart + follows - chance).clamp(min=0)
+    return (mean(excess) - (2 * mean(noise.square()) / n).sqrt()).clamp(min=0)
