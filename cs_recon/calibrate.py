@@ -108,7 +108,7 @@ class _Seen:
         """Return the share of the frame within the 90 % intervals, sigma multiplied."""
         sigma = factor * self.sigma
         if widen:
-            sigma = widened(self.batch, self.image, sigma)
+            sigma, _ = widened(self.batch, self.image, sigma)
         rows, cols = self.batch.shape
         return float((self.error <= Z90 * sigma[..., :rows, :cols]).double().mean())
 

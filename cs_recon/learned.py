@@ -109,8 +109,8 @@ def unrolled_ista(
     -------
     list of Reconstruction
         With a calibrated `sigma` that, where the noise is told (`Measurement.counts_per_unit` or `read_noise`), is
-        widened by what the samples tell of errors (`widening.widened`; by what factor says ``info["sigma_widened"]``),
-        and the features of the last step: ``"last"``, ``"codes/2"``, ``"codes/4"``, ....
+        widened by what the samples tell of errors (`Reconstruction.widened_by`; ``info["sigma_widened"]`` says how many
+        times it grew), and the features of the last step: ``"last"``, ``"codes/2"``, ``"codes/4"``, ....
         Frames of more than a million pixels are computed by tiles, and come without features.
     """
     if preset not in PRESETS:
@@ -242,10 +242,12 @@ def denormalised(
         for scan, known in zip(measurements, told, strict=True)
     ])  # fmt: skip
     narrow = out.log_sigma.double().exp() * factors.reshape(-1, 1, 1, 1)
-    sigma = widened(batch, out.image, narrow, told)[..., :rows, :cols]
+    sigma, added = widened(batch, out.image, narrow, told)
+    sigma = sigma[..., :rows, :cols]
     times = (sigma.square().mean((1, 2, 3)) / narrow[..., :rows, :cols].square().mean((1, 2, 3))).sqrt().tolist()
     info: dict[str, object] = {**loaded.info, "preset": preset}
     spread = sigma * batch.scale
+    widened_by = (added * batch.scale.flatten()).tolist()
     # Rounded where they are: half as many bytes to move.
     images, sigmas = (maps[:, 0].float().cpu().numpy() for maps in (batch.denormalise(image), spread))
     info["precision"] = (quick_precision if preset == "fast" else full_precision)(batch.y.device)
@@ -260,6 +262,7 @@ def denormalised(
             info={**info, "sigma_widened": round(times[index], 3)},
             name=scan.name,
             scan=scan,
+            widened_by=widened_by[index],
         ))  # fmt: skip
     return results
 

@@ -43,6 +43,9 @@ class Reconstruction:
         The measurement's name.
     scan : Measurement, optional
         What it was computed from.
+    widened_by : float
+        The standard deviation that the samples told of beyond what the method did, same units: its square is part of
+        that of `sigma`, everywhere.
     """
 
     image: NDArray[np.float32]
@@ -54,6 +57,15 @@ class Reconstruction:
     info: dict[str, object] = field(default_factory=dict)
     name: str = "scan"
     scan: Measurement | None = None
+    widened_by: float = 0.0
+
+    @property
+    def own_sigma(self) -> NDArray[np.float32] | None:
+        """What the method itself says of its error: `sigma` before it was widened."""
+        if self.sigma is None or not self.widened_by:
+            return self.sigma
+        variance = self.sigma.astype(np.float64) ** 2 - self.widened_by**2
+        return np.sqrt(np.maximum(variance, 0)).astype(np.float32)
 
     def __repr__(self) -> str:
         rows, cols = self.image.shape

@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     from cs_recon.batch import ScanBatch
 
 
-def widened(batch: ScanBatch, image: Tensor, sigma: Tensor, told: Sequence[bool] = (True,)) -> Tensor:
-    """Return sigma (B, 1, H, W) with what is unexplained added to its square, of those scans whose noise was told.
+def widened(batch: ScanBatch, image: Tensor, sigma: Tensor, told: Sequence[bool] = (True,)) -> tuple[Tensor, Tensor]:
+    """Return sigma (B, 1, H, W) with what is unexplained added to its square, and the root of what was added (B,).
 
-    An estimate of the noise would come from the very differences that are to be explained.
+    Nothing is added for scans whose noise was not told: an estimate would come from the very differences that are to be
+    explained.
     """
     chosen = torch.tensor(told, device=sigma.device)
     more = torch.where(chosen, unexplained_variance(batch, image, sigma), 0)
-    return (sigma.square() + more.reshape(-1, 1, 1, 1)).sqrt()
+    return (sigma.square() + more.reshape(-1, 1, 1, 1)).sqrt(), more.sqrt()
 
 
 def unexplained_variance(batch: ScanBatch, image: Tensor, sigma: Tensor) -> Tensor:

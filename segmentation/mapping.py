@@ -8,6 +8,9 @@ features    what the unrolled network leaves of a scan: image, sigma and the fea
 sparse      the samples, the mask and the noise alone: the baseline                            1 px
 =========== ================================================================================== ========
 
+The uncertainty is that of the method itself (`Reconstruction.own_sigma`), on which detectors are trained: what the
+samples of one scan add to it shifts a whole map.
+
 All are at native scale: no model resizes what it is given. Where the user wants it, or lets `segmentation.scales`
 choose, ``reconstruct`` and ``features`` show a frame reduced (`Mapped.reduced`).
 """
@@ -168,7 +171,7 @@ def map_frames(
     """
     check_mapping(mapping)
     if mapping == RECONSTRUCT:
-        sigmas = [frame.sigma if isinstance(frame, Reconstruction) else None for frame in frames]
+        sigmas = [frame.own_sigma if isinstance(frame, Reconstruction) else None for frame in frames]
         images = [full_image(frame) for frame in frames]
         return [_from_image(image, sigma, multiple, device) for image, sigma in zip(images, sigmas, strict=True)]
     if mapping == SPARSE:
@@ -209,7 +212,7 @@ def feature_maps(frame: Reconstruction, multiple: int = UNSHUFFLE, device: torch
     (`transfer.start_from`), and what it learns of the features is gain.
     """
     maps, stride = frame.features[FEATURE_MAP]
-    return _image_beside(maps, stride, full_image(frame), frame.sigma, multiple, device)
+    return _image_beside(maps, stride, full_image(frame), frame.own_sigma, multiple, device)
 
 
 def _image_beside(
@@ -289,7 +292,7 @@ def _through_network(
     whole = NetworkOutput(*run_tiled(run, batch, multiple=multiple), {})
     frame = denormalised(scans, batch, whole, loaded)[0]
     image = full_image(frame)
-    seen = _mirrored(image_maps(image, frame.sigma), multiple).to(device)
+    seen = _mirrored(image_maps(image, frame.own_sigma), multiple).to(device)
 
     @torch.no_grad()
     def cut(rows: slice, cols: slice) -> Tensor:
@@ -299,10 +302,10 @@ def _through_network(
 
 
 def _from_features(frame: Reconstruction, multiple: int, device: torch.device) -> Mapped:
-    image, maps = full_image(frame), feature_maps(frame, multiple, device)
+    image, own, maps = full_image(frame), frame.own_sigma, feature_maps(frame, multiple, device)
 
     def reduced(scale: float) -> Mapped:
-        small, sigma = shrunk(image, scale), None if frame.sigma is None else shrunk(frame.sigma, scale)
+        small, sigma = shrunk(image, scale), None if own is None else shrunk(own, scale)
         features, stride = frame.features[FEATURE_MAP]
         within = features[..., : -(-image.shape[0] // stride), : -(-image.shape[1] // stride)].float()
         size = [-(-side // stride) for side in small.shape]

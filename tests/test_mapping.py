@@ -220,3 +220,20 @@ def test_frames_together_are_mapped_as_each_alone(mapping):
         alone = map_frame(frame, mapping)
         torch.testing.assert_close(whole(mapped), whole(alone), atol=0.02, rtol=0.02)
         np.testing.assert_allclose(mapped.image, alone.image, atol=1e-3 * np.ptp(alone.image))
+
+
+@pytest.mark.parametrize("mapping", ["reconstruct", "features"])
+def test_detectors_see_sigma_as_the_network_tells_it(mapping):
+    """What the samples add to it is a scan's own, of which training knew nothing."""
+    scan = replace(FULL, values=4 * FULL.values)  # noisier than its counts tell
+    found = reconstruct(scan)
+    assert found.widened_by > 0.5 * found.own_sigma.mean()
+    plain = replace(found, sigma=found.own_sigma, widened_by=0.0)
+    seen, expected, wrong = (
+        map_frames([one], mapping, multiple=32, device=CPU) for one in (found, plain, replace(found, widened_by=0.0))
+    )
+    for part, size in ((seen[0], 1.0), (seen[0].reduced(0.5), 0.5)):
+        other, worse = (one if size == 1 else one.reduced(size) for one in (expected[0], wrong[0]))
+        rows, cols = (slice(0, side) for side in part.padded)
+        torch.testing.assert_close(part.window(rows, cols), other.window(rows, cols), rtol=1e-5, atol=1e-5)
+        assert (part.window(rows, cols) - worse.window(rows, cols)).abs().max() > 0.1

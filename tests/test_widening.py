@@ -63,18 +63,18 @@ def test_a_right_sigma_stays_where_noise_is_next_to_nothing(share):
     batch = make_batch([Measurement(truth, rng.random(truth.shape) < 0.3, read_noise=1e-6)])
     image = (torch.from_numpy(truth + 0.2 * error)[None, None] - batch.offset) / batch.scale
     sigma = torch.full_like(image, 0.2 * share) / batch.scale
-    grown = widened(batch, image, sigma) * batch.scale
+    grown = widened(batch, image, sigma)[0] * batch.scale
     assert float(grown.mean()) == pytest.approx(0.2, rel=0.02)
-    assert float(widened(batch, image, 2 * sigma / share).mean() * batch.scale) == pytest.approx(0.4, rel=1e-6)
+    assert float(widened(batch, image, 2 * sigma / share)[0].mean() * batch.scale) == pytest.approx(0.4, rel=1e-6)
 
 
 def test_one_pixel_of_no_certainty_spares_the_others():
     batch, image, sigma, _ = smoothed(0.5, 0.2, ratio=0.3)
-    elsewhere = widened(batch, image, sigma)
+    elsewhere, _ = widened(batch, image, sigma)
     row, col = np.argwhere(batch.scan.mask[0, 0].numpy() == 0)[0]
     sigma[..., row, col] = torch.inf
     for told in (True, False):
-        found = widened(batch, image, sigma, [told])
+        found, _ = widened(batch, image, sigma, [told])
         assert torch.isinf(found[..., row, col]).all()
         assert torch.isfinite(found).sum() == found.numel() - 1
         if told:
@@ -115,7 +115,10 @@ def test_intervals_hold_frames_that_no_training_saw(frames, nothing_unexplained,
         assert (two.sigma >= 0.999 * one.sigma).all()
         times = np.mean(two.sigma.astype(float) ** 2) / np.mean(one.sigma.astype(float) ** 2)
         assert two.info["sigma_widened"] == pytest.approx(times**0.5, abs=2e-3)
-        assert one.info["sigma_widened"] == 1
+        assert (one.info["sigma_widened"], one.widened_by) == (1, 0)
+        assert one.own_sigma is one.sigma
+        np.testing.assert_allclose(two.own_sigma, one.sigma, rtol=1e-4)
+        np.testing.assert_allclose(np.hypot(one.sigma, two.widened_by), two.sigma, rtol=1e-6)
     assert coverage(frames[1], before[1].image, before[1].sigma) < 0.7
     assert coverage(frames[1], after[1].image, after[1].sigma) == pytest.approx(0.9, abs=0.04)
     assert coverage(frames[0], after[0].image, after[0].sigma) > 0.86
