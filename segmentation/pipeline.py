@@ -218,7 +218,8 @@ def adaptive_measure(
     shape = frame.shape if isinstance(frame, Measurement) else np.shape(frame)
 
     def sigma(scan: Measurement) -> NDArray[np.float32]:
-        unsure = reconstruct(scan, recon, device=device, **told).sigma
+        # Where errors are, not how large: what the samples add to sigma is the same everywhere.
+        unsure = reconstruct(scan, recon, device=device, **told).own_sigma
         if unsure is None:
             raise InputError(f"method {recon!r} gives no sigma to adapt to; expected a learned one: 'unrolled-ista'")
         return unsure

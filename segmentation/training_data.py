@@ -230,7 +230,7 @@ class LabelledScenes(Dataset[Sample]):
         if self.config.recon == UNROLLED:
             options["preset"] = "fast" if rng.random() < self.config.fast_share else "full"
         found = reconstruct(scan, self.config.recon, device="cpu", **options)
-        return image_maps(found.image, found.sigma)
+        return image_maps(found.image, found.own_sigma)
 
 
 def discernible(
