@@ -49,7 +49,8 @@ def with_neighbours(
     Returns
     -------
     Measurement
-        Exposures are the sums of those of the samples at a pixel.
+        Exposures are the sums of those of the samples at a pixel. With samples of other frames its noise counts as
+        estimated.
 
     References
     ----------
@@ -58,8 +59,10 @@ def with_neighbours(
     """
     weight = _exposure(scan)
     total = weight * scan.values
+    carried = False
     for other, image in others:
         added, moved = _carried(scan, own, other, image)
+        carried |= bool(added.any())
         weight += CARRIED_EXPOSURE * added
         total += CARRIED_EXPOSURE * moved
     mask = weight > 0
@@ -69,7 +72,8 @@ def with_neighbours(
     # Carried samples scatter by their own noise and by where they were put, not by that of their exposures here: it is
     # told of the frame alone.
     own_noise = with_noise(scan)
-    return replace(own_noise, values=values, mask=mask, exposure=exposure, path=None, noise_is_estimated=True)
+    estimated = own_noise.noise_is_estimated or carried
+    return replace(own_noise, values=values, mask=mask, exposure=exposure, path=None, noise_is_estimated=estimated)
 
 
 def _carried(

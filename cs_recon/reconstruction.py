@@ -61,7 +61,7 @@ class Reconstruction:
 
     @property
     def own_sigma(self) -> NDArray[np.float32] | None:
-        """What the method itself says of its error: `sigma` before it was widened."""
+        """Sigma before it was widened: where errors are, as the method tells; intervals are those of `sigma`."""
         if self.sigma is None or not self.widened_by:
             return self.sigma
         variance = self.sigma.astype(np.float64) ** 2 - self.widened_by**2

@@ -49,7 +49,8 @@ def reconstruct_movie(
     Yields
     ------
     Reconstruction
-        One a scan, in order. The first and the last frame have one neighbour.
+        One a scan, in order. The first and the last frame have one neighbour. Sigma is not widened where samples of
+        neighbours were carried along, whose noise nothing tells.
 
     Raises
     ------

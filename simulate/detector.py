@@ -113,7 +113,8 @@ def measure(
         pixel_size_nm = frame.pixel_size_nm if pixel_size_nm is None else pixel_size_nm
         name = frame.name if name is None else name
         clean = frame.values
-        own = {key: getattr(frame, key) for key in ("counts_per_unit", "black_level", "read_noise", "exposure")}
+        kept = ("counts_per_unit", "black_level", "read_noise", "exposure", "noise_is_estimated")
+        own = {key: getattr(frame, key) for key in kept}
     else:
         clean = check_numbers(frame, "the frame")
     check_shape(clean.shape)

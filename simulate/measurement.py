@@ -66,7 +66,8 @@ class Measurement:
     name : str, optional
         What to call this measurement in figures and files.
     noise_is_estimated : bool
-        Whether counts and noise were estimated from the samples, and not told (as `cs_recon.with_noise` does).
+        Whether counts and noise were estimated from the samples (by `cs_recon.with_noise`). Who tells them afterwards
+        tells this too: False.
 
     Raises
     ------
@@ -156,7 +157,7 @@ def join_measurements(first: Measurement, second: Measurement, path: ScanPath) -
     """
     if first.shape != second.shape or (first.mask & second.mask).any():
         raise InputError("the scans are of different frames, or share pixels; expected disjoint scans of one frame")
-    for name in ("pixel_size_nm", "counts_per_unit", "black_level", "read_noise"):
+    for name in ("pixel_size_nm", "counts_per_unit", "black_level", "read_noise", "noise_is_estimated"):
         if getattr(first, name) != getattr(second, name):
             raise InputError(
                 f"the scans have {name} {getattr(first, name)} and {getattr(second, name)}; expected the same: "

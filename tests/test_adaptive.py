@@ -1,5 +1,7 @@
 """Adaptive sampling goes where the uncertainty is, in passes, with all its samples kept."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,24 @@ def test_the_reconstructions_sigma_leads_the_scan():
     assert first.mask[bright].mean() > 1.3 * first.mask[~bright].mean()
     with pytest.raises(InputError, match="gives no sigma"):
         adaptive_measure(FRAME, 0.2, recon="linear", rng=0)
+
+
+def test_what_widens_sigma_everywhere_leads_no_scan(monkeypatch):
+    """It would send positions to where nothing is."""
+    first = adaptive_measure(FRAME, 0.2, peak_counts=50, rng=0, noise_rng=1)
+    seen = []
+
+    def wider(*args, **options):
+        found = reconstruct(*args, **options)
+        seen.append(found.widened_by)
+        much = float(10 * found.sigma.max())
+        return replace(found, sigma=np.hypot(found.sigma, much), widened_by=float(np.hypot(found.widened_by, much)))
+
+    monkeypatch.setattr("segmentation.pipeline.reconstruct", wider)
+    again = adaptive_measure(FRAME, 0.2, peak_counts=50, rng=0, noise_rng=1)
+    assert seen
+    bright = np.median(FRAME) * 3 < FRAME
+    assert again.mask[bright].mean() == pytest.approx(first.mask[bright].mean(), rel=0.02)
 
 
 @pytest.mark.parametrize(

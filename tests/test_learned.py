@@ -137,6 +137,11 @@ def test_each_preset_has_its_own_factors_on_sigma(tmp_path):
     np.testing.assert_allclose(doubled, 2 * fast, rtol=1e-6)
 
 
+def test_a_switch_is_on_or_off():
+    with pytest.raises(InputError, match="graph is 'yes'; expected a bool"):
+        reconstruct(scan_of(0)[1], graph="yes")
+
+
 def test_scans_of_told_noise_and_others_have_their_own_factors(tmp_path, monkeypatch):
     torch.manual_seed(0)
     config = UnrolledConfig(steps=2, widths=(4, 4), levels=1, fast_steps=1, start="pyramid")

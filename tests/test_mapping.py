@@ -189,7 +189,10 @@ def test_windows_of_a_large_frame_give_the_maps_of_the_whole(monkeypatch):
     monkeypatch.setattr("segmentation.mapping.WHOLE_PIXELS", 64 * 64)
     monkeypatch.setattr("cs_recon.tiles.WHOLE_PIXELS", 1024 * 1024)
     scene = make_scene(SceneConfig(shape=(160, 192), n_particles=6), rng=5).frame
-    scan = measure(scene, scan_path("random", (160, 192), 0.3, rng=1))
+    # Noisier than its counts tell: what that adds to sigma is not shown.
+    scan = measure(scene, scan_path("random", (160, 192), 0.3, rng=1), peak_counts=20, rng=2)
+    scan = replace(scan, counts_per_unit=10 * scan.counts_per_unit)
+    assert reconstruct(scan).info["sigma_widened"] > 1.4
     mapped = map_frame(scan, "features")
     monkeypatch.undo()
     expected = map_frame(scan, "features")

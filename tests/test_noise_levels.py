@@ -196,6 +196,14 @@ def test_an_estimate_is_known_but_not_told(tmp_path):
     assert (untold.noise_is_known, untold.noise_is_told) == (False, False)
     assert (estimated.noise_is_known, estimated.noise_is_told) == (True, False)
     assert with_noise(told) is told
+    part = scan_path("random", frame.shape, 0.5, rng=0)
+    assert [measure(scan, part).noise_is_told for scan in (told, estimated)] == [True, False]
+    level = with_noise(
+        Measurement(np.random.default_rng(0).normal(5, 1, (32, 32)), np.ones((32, 32), bool), black_level=4)
+    )
+    assert (level.counts_per_unit, level.black_level) == (None, 4)
+    write_sparse(tmp_path / "level.csv", level)
+    assert read(tmp_path / "level.csv").black_level == 4
     for name, scan in (("told", told), ("estimated", estimated)):
         write_sparse(tmp_path / f"{name}.npz", scan)
         again = read(tmp_path / f"{name}.npz")

@@ -116,6 +116,12 @@ def test_carried_samples_widen_no_sigma(film):
         assert [image.scan.noise_is_known for image in found] == 3 * [True]
         assert [image.scan.noise_is_told for image in found] == 3 * [False]
         assert [image.info["sigma_widened"] for image in found] == 3 * [1]
+    # A frame to which nothing was carried, of itself or since its neighbours show something else, is an ordinary scan.
+    strange = replace(noisier[0], values=noisier[0].values[::-1, ::-1].copy(), mask=noisier[0].mask[::-1, ::-1].copy())
+    for movie, index in ((noisier[:1], 0), ([strange, noisier[0], strange], 1)):
+        alone = list(reconstruct_movie(movie))[index]
+        assert alone.scan.ratio == noisier[0].ratio
+        assert alone.info["sigma_widened"] == pytest.approx(reconstruct(noisier[0]).info["sigma_widened"], rel=1e-3)
 
 
 def test_only_some_methods_look_at_neighbours(film):

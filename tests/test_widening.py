@@ -9,7 +9,7 @@ from cs_recon import reconstruct, widening
 from cs_recon.batch import make_batch
 from cs_recon.calibrate import coverage
 from cs_recon.widening import unexplained_variance, widened
-from simulate import InputError, Measurement, SceneConfig, Support, make_scene, measure, scan_path
+from simulate import Measurement, SceneConfig, Support, make_scene, measure, scan_path
 
 SIDE = 256
 
@@ -136,12 +136,6 @@ def test_it_tells_how_much_sigma_grew_within_the_frame(frames, nothing_unexplain
     times = np.sqrt(np.mean(told.sigma.astype(float) ** 2) / np.mean(plain.sigma.astype(float) ** 2))
     assert told.info["sigma_widened"] == pytest.approx(times, abs=2e-3)
     assert times > 1.2
-
-
-def test_a_switch_is_on_or_off(frames):
-    scan = measure(frames[0], scan_path("raster", frames[0].shape), peak_counts=40, rng=1)
-    with pytest.raises(InputError, match="graph is 'yes'; expected a bool"):
-        reconstruct(scan, graph="yes")
 
 
 def test_noise_that_is_not_told_widens_nothing(frames, nothing_unexplained):

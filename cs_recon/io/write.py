@@ -134,7 +134,7 @@ def write_hspy(
 def write_sparse(path: str | os.PathLike[str], measurement: Measurement) -> None:
     """Write a measurement with its mask, pixel size, exposure and noise, so that `cs_recon.io.read` gives it back.
 
-    The scan path (the order of the visits) is not stored.
+    The scan path (the order of the visits) is not stored, nor is noise that was estimated.
 
     Parameters
     ----------
@@ -155,9 +155,11 @@ def write_sparse(path: str | os.PathLike[str], measurement: Measurement) -> None
     fields: dict[str, Any] = {}
     if size is not None:
         fields["pixel_size_nm"] = size
-    if not measurement.noise_is_estimated:  # else it would be read as told
-        noise = {name: getattr(measurement, name) for name in ("counts_per_unit", "black_level", "read_noise")}
-        fields |= {name: value for name, value in noise.items() if value}
+    noise = {name: getattr(measurement, name) for name in ("counts_per_unit", "black_level", "read_noise")}
+    if measurement.noise_is_estimated:
+        # An estimate would be read as told. With counts, the black level belongs to it.
+        noise = {"black_level": measurement.black_level} if measurement.counts_per_unit is None else {}
+    fields |= {name: value for name, value in noise.items() if value}
     if target.suffix.lower() == ".npz":
         if measurement.exposure is not None:
             fields["exposure"] = measurement.exposure
