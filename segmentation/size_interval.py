@@ -95,7 +95,7 @@ def mean_displacement_sd(
     >>> sure = np.full(image.shape, 0.1)
     >>> options = {"perimeter": np.array([62.8]), "counted": np.array([False])}
     >>> mean_displacement_sd(particles, sigma=sure, **options).round(2).tolist()
-    [0.31]
+    [0.35]
     """
     if sigma is None and instances.masks is None:
         raise InputError(

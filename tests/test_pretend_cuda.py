@@ -225,7 +225,8 @@ def test_mappings_stay_on_their_device(mapping):
     options = {"segment_options": {"mapping": mapping}}
     one, two = on_both(lambda device: run(scan_of(SCENE), device=device, **options).instances.labels)
     assert one.max() > 0
-    np.testing.assert_array_equal(two, one)
+    # Their reconstructions differ by rounding, which may move an outline by a pixel.
+    assert (two != one).mean() < 3e-4
 
 
 @pytest.mark.parametrize("method", ARCHITECTURES)
