@@ -156,9 +156,8 @@ def calibrate_sigma(
 def _look(run: Callable[[ScanBatch], NetworkOutput], pair: Pair, multiple: int, device: torch.device | str) -> _Seen:
     batch = make_batch([pair.scan], multiple=multiple, device=device)
     out = run(batch)
-    rows, cols = pair.scan.shape
     clean = torch.from_numpy(np.asarray(pair.clean, dtype=np.float64)).to(device)
-    error = (batch.denormalise(out.image)[:, None, :rows, :cols].double() - clean).abs() / batch.scale
+    error = (batch.denormalise(out.image) - clean).abs() / batch.scale
     return _Seen(pair.scan.noise_is_told, batch, out.image, out.log_sigma.double().exp(), error)
 
 
